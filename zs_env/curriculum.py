@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 from zs_env.errors import ConfigError
 
-__all__ = ["Curriculum", "check_probability", "make_curriculum"]
+__all__ = ["Curriculum", "check_probability", "check_whole", "make_curriculum"]
 
 
 def check_probability(name: str, value: object) -> float:
     """Return `value` as a float in [0, 1], or raise a ConfigError that names it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
         raise ConfigError(f"{name} must be a number between 0 and 1; got {value!r}.")
     return float(value)
+
+
+def check_whole(name: str, value: object, *, least: int) -> int:
+    """Return `value` as an int of at least `least`, or raise a ConfigError that names it."""
+    try:
+        number = operator.index(value) if not isinstance(value, bool) else None  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+    return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +58,7 @@ class Curriculum:
     def __post_init__(self) -> None:
         check_probability("curriculum start", self.start)
         check_probability("curriculum end", self.end)
-        if isinstance(self.total_steps, bool) or not isinstance(self.total_steps, int) or self.total_steps < 1:
-            raise ConfigError(f"curriculum total_steps must be a whole number of at least 1; got {self.total_steps!r}.")
+        check_whole("curriculum total_steps", self.total_steps, least=1)
         if isinstance(self.base, bool) or not isinstance(self.base, (int, float)) or not 0 < self.base < math.inf:
             raise ConfigError(f"curriculum base must be a finite number above 0; got {self.base!r}.")
 
@@ -59,9 +71,7 @@ class Curriculum:
         Raises:
             ConfigError: The step is negative or not a whole number.
         """
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise ConfigError(f"training_step must be a whole number of at least 0; got {step!r}.")
-        progress = min(step / self.total_steps, 1.0)
+        progress = min(check_whole("training_step", step, least=0) / self.total_steps, 1.0)
         # expm1 keeps precision near base 1, where both numerator and denominator vanish.
         growth = math.log(self.base)
         share = math.expm1(progress * growth) / math.expm1(growth) if growth else progress

@@ -4,6 +4,8 @@
     ├── ConfigError (ValueError)         an option or a combination of options is wrong
     ├── QuestionError (ValueError)       a question, a question file or a row in it is wrong
     ├── EpisodeStateError (RuntimeError) an episode or env was driven out of order
+    ├── ActionError (TypeError)          an action is not text
+    ├── RewardError (ValueError)         a reward is not a finite number
     ├── EngineContractError (RuntimeError) a search engine broke the protocol
     └── MissingPackageError (ImportError)  an optional package is not installed
 
@@ -17,11 +19,13 @@ import importlib
 from types import ModuleType
 
 __all__ = [
+    "ActionError",
     "ConfigError",
     "EngineContractError",
     "EpisodeStateError",
     "MissingPackageError",
     "QuestionError",
+    "RewardError",
     "ZeroSearchError",
     "require",
 ]
@@ -41,6 +45,14 @@ class QuestionError(ZeroSearchError, ValueError):
 
 class EpisodeStateError(ZeroSearchError, RuntimeError):
     """An episode or an environment was driven out of order, for example stepped before its reset."""
+
+
+class ActionError(ZeroSearchError, TypeError):
+    """An action is not text."""
+
+
+class RewardError(ZeroSearchError, ValueError):
+    """A reward function returned something other than a finite number."""
 
 
 class EngineContractError(ZeroSearchError, RuntimeError):

@@ -1,19 +1,22 @@
 """What an episode is worth: pure functions of what the policy itself did.
 
-A reward is any callable that takes an `Outcome` and returns a float. The built-in ones score the *parsed answer* that the
-policy emitted, never a transcript: documents and the prompt's own examples can't earn anything. No answer scores 0 in
-each of them.
+A reward is any callable that takes an `Outcome` and returns a float. The built-in ones score the *parsed answer* that
+the policy emitted, never a transcript: documents and the prompt's own examples can't earn anything. No answer scores
+0 in each of them.
 
 **Normalisation** (`normalize_answer`) is SQuAD's (Rajpurkar et al. 2016, arXiv 1606.05250, `evaluate-v1.1.py`): lower
-case, no punctuation, no English articles, single spaces, with these decisions where SQuAD is silent or knows ASCII alone:
+case, no punctuation, no English articles, single spaces, with these decisions where SQuAD is silent or knows ASCII
+alone:
 
-- Unicode: NFKC first ("ﬁ" is "fi", full-width digits are digits), then `casefold` ("STRASSE" equals "Straße"). Accents are
+- Unicode: NFKC first ("ﬁ" is "fi", full-width digits are digits), then `casefold` ("STRASSE" equals "Straße").
+  Accents are
   kept: "São" is not "Sao"; a data set that accepts both lists both.
-- Punctuation: ASCII's `string.punctuation`, as SQuAD has it, and every character of Unicode's categories P*. It is deleted,
-  not replaced by a space: "U.S." is "us", "well-known" is "wellknown", "3.5" is "35" (a known quirk of SQuAD's).
+- Punctuation: ASCII's `string.punctuation`, as SQuAD has it, and every character of Unicode's categories P*. It is
+  deleted, not replaced by a space: "U.S." is "us", "well-known" is "wellknown", "3.5" is "35" (a known quirk of
+  SQuAD's).
 - Numerals stay as written: "two" is not "2"; "1,000" is "1000" because commas are punctuation.
-- A text of which nothing remains ("A", "The", "!") stands for itself, stripped and case-folded: the gold "A" is matched by the
-  answer "a", not by every answer and not by an empty one.
+- A text of which nothing remains ("A", "The", "!") stands for itself, stripped and case-folded: the gold "A" is
+  matched by the answer "a", not by every answer and not by an empty one.
 """
 
 from __future__ import annotations
@@ -36,9 +39,9 @@ __all__ = [
     "Reward",
     "Status",
     "WeightedReward",
-    "contains_answer",
-    "containment_score",
     "containment_reward",
+    "containment_score",
+    "contains_answer",
     "exact_match_reward",
     "exact_match_score",
     "f1_reward",
@@ -221,14 +224,15 @@ class WeightedReward:
                 raise ConfigError(f"The weight of reward {name!r} must be a finite number; got {weight!r}.")
 
     def __call__(self, outcome: Outcome) -> float:
+        """The sum, over the named rewards, of weight times reward."""
         return sum(weight * REWARDS[name](outcome) for name, weight in self.weights.items())
 
 
 def _named_reward(name: object) -> Reward:
     if not isinstance(name, str) or name not in REWARDS:
         raise ConfigError(
-            f"Unknown reward {name!r}. Known rewards: {', '.join(sorted(REWARDS))}; or give a mapping of these to weights, "
-            "or a callable that takes an Outcome and returns a float."
+            f"Unknown reward {name!r}. Known rewards: {', '.join(sorted(REWARDS))}; or give a mapping of these to "
+            "weights, or a callable that takes an Outcome and returns a float."
         )
     return REWARDS[name]
 

@@ -1,0 +1,87 @@
+"""What a policy's text asks for.
+
+A policy writes `<think>…</think>` and then one action, `<search>query</search>` or `<answer>answer</answer>`. The
+rules:
+
+- **The first complete action outside `<think>` wins.** It is complete where its closing tag ends; what follows is
+  ignored, and is cut from the transcript. This is also where generation with `STOP_STRINGS` stops, so a policy that
+  overruns and a policy that is stopped mean the same.
+- A thought that is never closed hides everything after its `<think>`. Tags inside a thought are only quoted. Thoughts
+  don't nest, and a `</think>` that closes nothing is ignored.
+- An action's content holds no tag of the protocol: in `<search>a<answer>b</answer>` the answer is the action.
+- Tags are exact: lower case, no spaces, no attributes.
+- An empty query or answer is not an action.
+
+Only the policy's own text is ever parsed, never a document and never the prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+__all__ = ["STOP_STRINGS", "Action", "ActionKind", "clean_text", "parse_action"]
+
+STOP_STRINGS: tuple[str, ...] = ("</search>", "</answer>")
+"""Where a policy's generation should stop, the stop string included in its text."""
+
+ActionKind = Literal["search", "answer", "invalid"]
+
+_TAG = re.compile(r"<(/?)(think|search|answer|information)>")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Action(NamedTuple):
+    """One parsed action.
+
+    Attributes:
+        kind: "search", "answer" or "invalid".
+        content: The query or the answer, stripped; empty if the action is invalid.
+        end: Where the action ends in the text, in characters: `text[:end]` is what the policy is taken to have said.
+            The whole text, if the action is invalid.
+    """
+
+    kind: ActionKind
+    content: str
+    end: int
+
+
+def clean_text(text: str) -> str:
+    r"""Replace what cannot be encoded as UTF-8 (lone surrogates) by U+FFFD.
+
+    Examples:
+        >>> clean_text("a\ud800b")
+        'a�b'
+    """
+    if text.isascii():
+        return text
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def parse_action(text: str) -> Action:
+    """Find the first complete action outside thoughts; the module's docstring states the rules.
+
+    Examples:
+        >>> parse_action("<think>or <answer>Rome</answer>?</think><search> capital of France </search> and more")
+        Action(kind='search', content='capital of France', end=76)
+        >>> parse_action("Paris").kind
+        'invalid'
+    """
+    thinking = False
+    opened = ""
+    start = 0
+    for match in _TAG.finditer(text):
+        closing, name = match.groups()
+        if name == "think":
+            thinking = not closing
+            opened = ""
+        elif thinking:
+            continue
+        elif not closing:
+            opened, start = name, match.end()
+        else:
+            content = text[start : match.start()].strip() if name == opened and name != "information" else ""
+            if content:
+                return Action("search" if name == "search" else "answer", content, match.end())
+            opened = ""
+    return Action("invalid", "", len(text))
