@@ -4,8 +4,8 @@ The facts come from GeoNames (CC BY 4.0, see `data/ATTRIBUTION.md`); `build_atla
 `train`, `validation` and `test` are divided **by entity**: no country or city of one is asked about, documented or an
 answer in another. What they share are three closed classes of answers: currencies, languages and continents.
 
-One question's metadata is `{"data_source": "atlas", "hops": 1 | 2, "split", "relation", "entity", "facts"}`, with `facts`
-the chain to the answer: `[["Lyon", "country", "France"], ["France", "capital", "Paris"]]`.
+A question's metadata is `{"data_source": "atlas", "hops": 1 | 2, "split", "relation", "entity", "facts"}`; `facts` is the
+chain to the answer: `[["Lyon", "country", "France"], ["France", "capital", "Paris"]]`.
 
 Nothing is read before the atlas is used.
 """
@@ -155,23 +155,30 @@ class Atlas:
     def __init__(self, data: Mapping[str, Any]) -> None:
         entities: dict[str, dict[str, Entity]] = {split: {} for split in SPLITS}
         facts: dict[str, dict[tuple[str, str], Fact]] = {split: {} for split in SPLITS}
-        countries: dict[str, tuple[Entity, tuple[str, ...]]] = {}
+        numbered: list[Entity] = []
         for name, split, definite, aliases, known in data["countries"]:
             country = Entity(name, "country", split, tuple(aliases), f"the {name}" if definite else name)
-            countries[name] = country, (name, *aliases)
-            entities[split][name] = country
+            numbered.append(country)
             for relation, answers in known.items():
-                accepted = tuple(data["currencies"][answers]) if relation == "currency" else tuple(answers)
+                accepted = tuple(data["currencies"][answers] if relation == "currency" else answers)
                 if relation in ("calling_code", "domain"):
                     accepted += tuple(answer[1:] for answer in accepted)  # "+33" and "33", ".fr" and "fr"
                 facts[split][name, relation] = Fact(country, relation, accepted, accepted[0])
-        for name, country_name, aliases in data["cities"]:
-            country, names = countries[country_name]
+        for name, number, aliases in data["cities"]:
+            country = numbered[number]
             city = Entity(name, "city", country.split, tuple(aliases), name)
-            entities[country.split][name] = city
-            facts[country.split][name, "country"] = Fact(city, "country", names, country.in_sentence)
+            numbered.append(city)
+            names = (country.name, *country.aliases)
+            facts[city.split][name, "country"] = Fact(city, "country", names, country.in_sentence)
+        for entity in numbered:
+            entities[entity.split][entity.name] = entity
+        relations = data["relations"]
+        rows = {
+            split: [(numbered[number].name, relations[relation], phrasing) for number, relation, phrasing in chosen]
+            for split, chosen in data["questions"].items()
+        }
         self.worlds = MappingProxyType(
-            {split: World(split, entities[split], facts[split], data["questions"][split]) for split in SPLITS}
+            {split: World(split, entities[split], facts[split], rows[split]) for split in SPLITS}
         )
 
     def world(self, split: str | None) -> World:

@@ -1,22 +1,27 @@
-"""How the atlas speaks: relation names, question phrasings, document sentences, and the folding that names are matched by.
+"""How the atlas speaks: relations, phrasings of questions and documents, and the folding that names are matched by.
 
-The entity stands before the answer in every document sentence, and every sentence of a relation holds the relation's phrase,
-so that reading it, not its shape, tells what it says.
+The entity stands before the answer in every document sentence, and every sentence of a relation holds the relation's
+name, so that reading it, not its shape, tells what it says.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 from types import MappingProxyType
+
+from zs_env.rewards import normalize_answer
 
 __all__ = [
     "DOCUMENTS",
+    "JOINER",
     "PHRASES",
     "RELATIONS",
     "SINGLE_HOP",
     "TWO_HOP",
     "fold",
+    "template_words",
     "upper_first",
 ]
 
@@ -154,11 +159,14 @@ DOCUMENTS = MappingProxyType(
 )
 """Phrasings of a fact in a document."""
 
+JOINER = " Also: "
+"""What stands between two sentences of one document: with a word in it, no answer can span both."""
+
 _NOT_WORD = re.compile(r"[^\w]+|_+")
 
 
 def fold(text: str) -> str:
-    """Reduce text to the form that names are matched by: no accents, case or punctuation, single spaces, no leading "the".
+    """Reduce text to the form that names are matched by: no accents, case, punctuation or leading "the".
 
     This is coarser than the normalisation of answers, because a searcher types "sao tome" and "guinea bissau".
 
@@ -174,3 +182,11 @@ def fold(text: str) -> str:
 def upper_first(text: str) -> str:
     """Start a sentence with a capital letter, leaving the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+@cache
+def template_words() -> frozenset[str]:
+    """The normalised words that a question or document may hold whatever it is about."""
+    groups = (SINGLE_HOP, TWO_HOP, DOCUMENTS)
+    texts = [text for group in groups for phrasings in group.values() for text in phrasings] + [JOINER]
+    return frozenset(w for text in texts for w in normalize_answer(re.sub(r"{\w+}", " ", text)).split())

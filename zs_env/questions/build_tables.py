@@ -24,50 +24,52 @@ __all__ = [
     "NO_CITIES",
 ]
 
+
+def _codes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # No people, no longer there, or not a place whose country goes without saying.
-DROPPED_COUNTRIES = frozenset("AN AQ BQ BV CS EH GS HM IO PS SJ TF TK UM VA".split())
+DROPPED_COUNTRIES = _codes("AN AQ BQ BV CS EH GS HM IO PS SJ TF TK UM VA")
 
 # Territories ("in which country is …?" has two answers there) and places whose status is disputed.
-NO_CITIES = frozenset(
-    "AI AS AW AX BL BM CC CK CW CX FK FO GF GG GI GL GP GU HK IM JE KY MF MO MP MQ MS NC NF NU PF PM PN PR RE SH SX TC TW "
-    "VG VI WF XK YT".split()
+NO_CITIES = _codes(
+    "AI AS AW AX BL BM CC CK CW CX FK FO GF GG GI GL GP GU HK IM JE KY MF MO MP MQ MS NC NF NU PF PM PN PR RE SH SX TC "
+    "TW VG VI WF XK YT"
 )
 
-# First-level regions (GeoNames admin1 codes) that more than one state claims or holds: no city of theirs is asked about.
+# First-level regions (GeoNames admin1 codes) that more than one state claims or holds: their cities are left out.
 DISPUTED_REGIONS = frozenset(
     {
         ("UA", "11"),  # Crimea
         ("UA", "20"),  # Sevastopol
         ("IL", "06"),  # Jerusalem
+        ("IL", "WE"),  # West Bank
         ("CY", "01"),  # Famagusta
         ("CY", "02"),  # Kyrenia
         ("GE", "02"),  # Abkhazia
         ("MD", "58"),  # Transnistria
+        *(("SO", code) for code in ("12", "19", "20", "21", "22")),  # Somaliland
         ("IN", "12"),  # Jammu and Kashmir
         ("IN", "41"),  # Ladakh
         ("PK", "06"),  # Azad Kashmir
         ("PK", "07"),  # Gilgit-Baltistan
     }
 )
-DISPUTED_CITIES = frozenset(
-    "Abyei Agdam Bender Berbera Borama Burao Hargeisa Khankendi Lasqoray Stepanakert Ts’khinvali Xankandi Xankəndi".split()
-)
+DISPUTED_CITIES = frozenset(["Abyei", "Aghdam", "Bender", "Ceuta", "Melilla", "Mórfou", "Ts’khinvali"])
 
-# (country code, relation): dubious, shared between two answers, not in use, or equal to the country's own name.
-DROPPED_FACTS = frozenset(
-    tuple(pair.split("/"))
-    for pair in (
-        # Two capitals, none by law, abandoned, contested, or just moved.
-        "BO/capital ZA/capital LK/capital IL/capital GQ/capital MS/capital NR/capital PW/capital SZ/capital CC/capital "
-        # Two currencies side by side, or local notes of their own.
-        "PA/currency ZW/currency FO/currency GG/currency IM/currency JE/currency GL/currency "
-        # On two continents, or on the border between two.
-        "RU/continent TR/continent KZ/continent GE/continent AZ/continent AM/continent CY/continent EG/continent "
-        "TT/continent AW/continent CW/continent CX/continent CC/continent AU/continent TL/continent ID/continent "
-        # Not in use, or another territory's.
-        "PN/calling_code CX/calling_code CC/calling_code NF/calling_code BL/domain MF/domain"
-    ).split()
-)
+# By relation, the countries whose fact is dubious, shared between two answers or not in use.
+DROPPED_FACTS = {
+    # Two capitals, none by law, abandoned, contested, or just moved.
+    "capital": _codes("BO CC EH GQ IL LK MS NR PW SZ ZA"),
+    # Two currencies side by side, or local notes of their own.
+    "currency": _codes("FO GG GL IM JE PA ZW"),
+    # On two continents, or on the border between two.
+    "continent": _codes("AM AU AW AZ CC CW CX CY EG GE ID KZ RU TL TR TT"),
+    # Not in use, or another territory's.
+    "calling_code": _codes("CC CX NF PN"),
+    "domain": _codes("BL MF"),
+}
 
 # What GeoNames has outdated or in an unusual form: (country code, relation) -> accepted answers, best first.
 CORRECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -149,7 +151,7 @@ COUNTRY_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 # Written with "the" in a sentence; names in "Islands" are too.
-DEFINITE = frozenset("AE BS CD CF CG CZ DO GB GM IM KM MV NL PH US".split())
+DEFINITE = _codes("AE BS CD CF CG CZ DO GB GM IM KM MV NL PH US")
 
 # Kept on one side of the split although no rule finds them alike.
 LOOK_ALIKES = (
@@ -172,12 +174,12 @@ CONTINENTS = {
     "SA": "South America",
 }
 
-# GeoNames' first language of these is the one that most people speak or that is the only official one, beyond argument.
-MAIN_LANGUAGE_IS_CLEAR = frozenset(
-    "AD AE AL AM AR AT AU AX AZ BB BD BG BH BL BM BN BR BS CL CN CO CR CU CZ DE DK DO DZ EC EE EG ES FI FK FO FR GB GE GG GI "
-    "GL GP GR GT HN HR HU ID IE IL IM IQ IR IS IT JE JO JP KH KP KR KW KY LA LB LI LK LT LV LY MA MC MD MK MM MN MQ MT MV MX "
-    "MY NI NL NO NP NZ OM PE PL PM PT QA RE RO RS RU RW SA SD SE SI SK SM SO SV SY TH TJ TM TN TO TR UA US UY UZ VE VN WS XK "
-    "YE".split()
+# GeoNames' first language of these is the one that most people speak or the only official one, beyond argument.
+MAIN_LANGUAGE_IS_CLEAR = _codes(
+    "AD AE AL AM AR AT AU AX AZ BB BD BG BH BL BM BN BR BS CL CN CO CR CU CZ DE DK DO DZ EC EE EG ES FI FK FO FR GB GE "
+    "GG GI GL GP GR GT HN HR HU ID IE IL IM IQ IR IS IT JE JO JP KH KP KR KW KY LA LB LI LT LV LY MA MC MK MM MN MQ MV "
+    "MX MY NI NL NO NP NZ OM PE PL PM PT QA RE RO RS RU RW SA SE SI SK SM SO SV SY TH TJ TM TN TO TR UA US UY UZ VE VN "
+    "WS XK YE"
 )
 
 # Language code -> accepted names, best first.
