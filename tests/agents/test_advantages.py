@@ -1,0 +1,62 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.advantages import group_advantages
+from zs_env.errors import ConfigError
+
+
+def test_defect_21_the_std_convention_has_a_name() -> None:
+    rewards, groups = torch.tensor([1.0, 0, 0, 0]), torch.zeros(4, dtype=torch.long)
+    # Mean 1/4. Squares: (3/4)² + 3·(1/4)² = 3/4. Sample: sqrt(3/4 / 3) = 1/2. Population: sqrt(3/4 / 4) = 0.4330.
+    for std, winner, loser in (("sample", 1.5, -0.5), ("population", 1.7320, -0.5773), ("none", 0.75, -0.25)):
+        advantages = group_advantages(rewards, groups, std=std).advantages  # type: ignore[arg-type]
+        torch.testing.assert_close(advantages, torch.tensor([winner, loser, loser, loser]), atol=2e-4, rtol=0)
+
+
+def test_defect_21_a_group_of_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"at least two.*\[5\]"):
+        group_advantages(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([3, 3, 5]))
+
+
+def test_groups_may_differ_in_size_and_order() -> None:
+    # Group 9 has rewards 1, 0, 0 (mean 1/3, sample std sqrt((4/9 + 1/9 + 1/9) / 2) = 0.57735), group 2 has 1, 1.
+    result = group_advantages(torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0]), torch.tensor([9, 2, 9, 2, 9]))
+    expected = torch.tensor([1.1547, 0.0, -0.57735, 0.0, -0.57735])
+    torch.testing.assert_close(result.advantages, expected, atol=1e-4, rtol=0)
+    assert result.zero_variance.tolist() == [False, True, False, True, False]
+    assert (result.num_groups, result.num_zero_variance_groups) == (2, 1)
+
+
+def test_rewards_that_are_equal_give_exactly_zero() -> None:
+    # 0.1 + 0.1 + 0.1 is not 3 · 0.1 in binary, so mean and std alone would leave noise divided by noise.
+    result = group_advantages(torch.full((3,), 0.1), torch.zeros(3, dtype=torch.long), eps=0.0)
+    assert result.advantages.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "groups", "std", "message"),
+    [
+        ([1.0, float("nan")], [0, 0], "sample", "finite"),
+        ([1.0, 0.0], [0, 0], "biased", "std must be one of"),
+        ([1.0, 0.0], [0, 0, 0], "sample", "must both be"),
+    ],
+)
+def test_wrong_input_is_named(rewards: list[float], groups: list[int], std: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        group_advantages(torch.tensor(rewards), torch.tensor(groups), std=std)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 3)), min_size=2, max_size=20), st.randoms())
+def test_order_means_nothing(pairs: list[tuple[float, int]], random: object) -> None:
+    pairs = pairs + [(0.5, group) for _, group in pairs]  # no group of one
+    order = list(range(len(pairs)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    rewards = torch.tensor([reward for reward, _ in pairs], dtype=torch.float64)
+    groups = torch.tensor([group for _, group in pairs])
+    straight = group_advantages(rewards, groups).advantages
+    shuffled = group_advantages(rewards[order], groups[order]).advantages
+    torch.testing.assert_close(straight[order], shuffled, atol=1e-3, rtol=1e-3)
+    for group in groups.unique():
+        assert abs(float(straight[groups == group].sum())) < 1e-3
