@@ -1,0 +1,150 @@
+"""Losses: pure functions of tensors, over the policy's own tokens only.
+
+Shapes: N policy tokens of a batch, laid end to end (retrieved and prompt tokens are not among them); B episodes; V
+vocabulary. A loss of a whole batch is `(weights * per_token).sum()` with the weights of `token_weights`, which state
+the denominator; so the sum over any split into micro-batches is the whole batch's loss, and so is its gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from zs_env.errors import ConfigError
+
+__all__ = [
+    "Aggregation",
+    "ClippedSurrogate",
+    "KlEstimator",
+    "clipped_surrogate",
+    "entropy_from_logits",
+    "kl_penalty",
+    "selective_log_softmax",
+    "token_weights",
+]
+
+Aggregation = Literal["token_mean", "sequence_mean"]
+"""How tokens share the loss: each token of the batch alike (DAPO, arXiv 2503.14476), or each episode alike and the
+tokens within it alike (GRPO as published)."""
+
+KlEstimator = Literal["k1", "k2", "k3"]
+"""Estimators of KL(policy || reference), named in John Schulman's note "Approximating KL Divergence" (2020)."""
+
+
+def selective_log_softmax(logits: Tensor, ids: Tensor) -> Tensor:
+    """The log-probs of chosen ids: naively `logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0]`.
+
+    It holds no second [N, V] tensor in the forward pass.
+
+    Args:
+        logits: [N, V].
+        ids: [N].
+
+    Returns:
+        [N], float32.
+    """
+    logits = logits.float()
+    return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+
+
+def entropy_from_logits(logits: Tensor) -> Tensor:
+    """The entropy of each distribution, in nats: naively `-(p * p.log()).sum(-1)` with `p = logits.softmax(-1)`.
+
+    Args:
+        logits: [N, V].
+
+    Returns:
+        [N], float32, in [0, log V].
+    """
+    logits = logits.float()
+    return logits.logsumexp(-1) - (logits.softmax(-1) * logits.nan_to_num(neginf=0.0)).sum(-1)
+
+
+def token_weights(lengths: Tensor, aggregation: Aggregation) -> Tensor:
+    """What one policy token of each episode weighs in the loss of the whole batch.
+
+    - "token_mean": 1 / (policy tokens of the batch).
+    - "sequence_mean": 1 / (episodes of the batch × policy tokens of this episode).
+
+    Args:
+        lengths: [B], the number of policy tokens of each episode of the *whole* batch (all its micro-batches).
+        aggregation: See `Aggregation`.
+
+    Returns:
+        [B], float32. Over the batch, `(lengths * weights).sum()` is 1 if no length is 0.
+
+    Raises:
+        ConfigError: The aggregation is unknown.
+    """
+    if aggregation not in get_args(Aggregation):
+        raise ConfigError(f"aggregation must be one of {get_args(Aggregation)}; got {aggregation!r}.")
+    lengths = lengths.to(torch.float64)
+    if aggregation == "token_mean":
+        weights = torch.ones_like(lengths) / lengths.sum().clamp(min=1)
+    else:
+        weights = 1.0 / (lengths.clamp(min=1) * max(len(lengths), 1))
+    return weights.to(torch.float32)
+
+
+class ClippedSurrogate(NamedTuple):
+    """What `clipped_surrogate` gives, each [N].
+
+    Attributes:
+        loss: What to minimise, a token.
+        ratio: π(token) / π_old(token), detached.
+        clipped: Whether the clip took the token's gradient away.
+    """
+
+    loss: Tensor
+    ratio: Tensor
+    clipped: Tensor
+
+
+def clipped_surrogate(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip_low: float = 0.2, clip_high: float = 0.28
+) -> ClippedSurrogate:
+    """PPO's clipped surrogate, a token: -min(r·A, clip(r, 1 - clip_low, 1 + clip_high)·A), r = exp(logp - logp_old).
+
+    Source: PPO (arXiv 1707.06347), equation 7; the wider upper bound is DAPO's "clip-higher" (arXiv 2503.14476,
+    equation 10).
+
+    Args:
+        logprobs: [N], the learner's, with gradient.
+        old_logprobs: [N], what the tokens were sampled with.
+        advantages: [N], of each token's episode.
+        clip_low: How far the ratio may fall below 1 before a worse-than-expected token stops being pushed.
+        clip_high: How far it may rise above 1 before a better-than-expected token stops being pushed.
+    """
+    ratio = (logprobs - old_logprobs).exp()
+    free = ratio * advantages
+    bounded = ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages
+    return ClippedSurrogate(-torch.minimum(free, bounded), ratio.detach(), (bounded < free).detach())
+
+
+def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator = "k3") -> Tensor:
+    """An estimate of KL(policy || reference) a token, to be *added* to the loss: minimising it pulls to the reference.
+
+    With d = logp - logp_ref, the values are k1: d (unbiased); k2: d²/2 (biased, never negative); k3: exp(-d) - 1 + d
+    (unbiased, never negative; GRPO's, arXiv 2402.03300, equation 4). The gradient of k1 as it stands has expectation
+    zero and would pull nowhere, so here k1 has k1's value and k2's gradient, which in expectation is that of the KL
+    itself (k2's gradient is d·∇logp, and E[d·∇logp] = ∇KL).
+
+    Args:
+        logprobs: [N], the learner's, with gradient.
+        ref_logprobs: [N], the reference model's.
+        estimator: See `KlEstimator`.
+
+    Raises:
+        ConfigError: The estimator is unknown.
+    """
+    difference = logprobs - ref_logprobs
+    if estimator == "k3":
+        return torch.expm1(-difference) + difference
+    square = 0.5 * difference**2
+    if estimator == "k2":
+        return square
+    if estimator == "k1":
+        return square + (difference - square).detach()
+    raise ConfigError(f"kl_estimator must be one of {get_args(KlEstimator)}; got {estimator!r}.")

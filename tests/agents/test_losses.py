@@ -1,0 +1,109 @@
+import math
+
+import pytest
+import torch
+
+from agents.losses import (
+    clipped_surrogate,
+    entropy_from_logits,
+    kl_penalty,
+    selective_log_softmax,
+    token_weights,
+)
+from zs_env.errors import ConfigError
+
+
+def test_selective_log_softmax_equals_its_naive_form() -> None:
+    torch.manual_seed(0)
+    logits, ids = torch.randn(7, 11) * 5, torch.randint(11, (7,))
+    naive = logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+    torch.testing.assert_close(selective_log_softmax(logits, ids), naive)
+
+
+def test_entropy_of_known_distributions() -> None:
+    # Uniform over 4: log 4. One certain token: 0. Half and half, two tokens masked by -inf: log 2.
+    logits = torch.tensor([[0.0, 0, 0, 0], [100.0, 0, 0, 0], [3.0, 3.0, -math.inf, -math.inf]])
+    torch.testing.assert_close(entropy_from_logits(logits), torch.tensor([math.log(4), 0.0, math.log(2)]))
+
+
+def test_the_clip_stops_what_has_moved_enough_and_only_that() -> None:
+    # ratio, advantage -> loss = -min(r·A, clip(r, 0.8, 1.28)·A)
+    #  1.5,  1  -> -min( 1.5,  1.28) = -1.28, clipped
+    #  1.2,  1  -> -1.2: inside the wider upper bound
+    #  0.5,  1  -> -min( 0.5,  0.8)  = -0.5, free: a good token that became rarer is pulled back
+    #  0.5, -1  -> -min(-0.5, -0.8)  =  0.8, clipped
+    #  1.5, -1  -> -min(-1.5, -1.28) =  1.5, free: a bad token that became likelier is pushed down
+    ratio = torch.tensor([1.5, 1.2, 0.5, 0.5, 1.5])
+    advantages = torch.tensor([1.0, 1, 1, -1, -1])
+    logprobs = ratio.log().requires_grad_()
+    result = clipped_surrogate(logprobs, torch.zeros(5), advantages, clip_low=0.2, clip_high=0.28)
+    torch.testing.assert_close(result.loss, torch.tensor([-1.28, -1.2, -0.5, 0.8, 1.5]))
+    assert result.clipped.tolist() == [True, False, False, True, False]
+    result.loss.sum().backward()
+    # d(-r·A)/dlogp = -r·A where free, 0 where clipped.
+    torch.testing.assert_close(logprobs.grad, torch.tensor([0.0, -1.2, -0.5, 0.0, 1.5]))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "value"),
+    # logp = log 0.5, ref = log 0.25: d = log 2 = 0.6931. k1 = d; k2 = d²/2 = 0.2402; k3 = e^-d - 1 + d = 0.1931.
+    [("k1", 0.693147), ("k2", 0.240227), ("k3", 0.193147)],
+)
+def test_kl_estimators_by_hand(estimator: str, value: float) -> None:
+    estimate = kl_penalty(torch.tensor([0.5]).log(), torch.tensor([0.25]).log(), estimator)  # type: ignore[arg-type]
+    torch.testing.assert_close(estimate, torch.tensor([value]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_defect_05_kl_pulls_towards_the_reference(estimator: str) -> None:
+    # Over the whole distribution, so that the expectation is exact: descending the penalty shrinks KL(policy || ref).
+    reference = torch.tensor([0.5, 0.3, 0.2])
+    logits = torch.tensor([2.0, 0.0, -1.0], requires_grad=True)
+
+    def divergence() -> float:
+        logprobs = logits.detach().log_softmax(-1)
+        return float((logprobs.exp() * (logprobs - reference.log())).sum())
+
+    before = divergence()
+    for _ in range(200):
+        logprobs = logits.log_softmax(-1)
+        penalty = (logprobs.detach().exp() * kl_penalty(logprobs, reference.log(), estimator)).sum()  # type: ignore[arg-type]
+        (gradient,) = torch.autograd.grad(penalty, logits)
+        logits = (logits - 0.5 * gradient).detach().requires_grad_()
+    assert divergence() < 0.01 * before
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2"])
+def test_the_gradient_of_k1_and_k2_is_in_expectation_that_of_the_kl(estimator: str) -> None:
+    reference = torch.tensor([0.5, 0.3, 0.2]).log()
+    logits = torch.tensor([2.0, 0.0, -1.0], requires_grad=True)
+    logprobs = logits.log_softmax(-1)
+    sampled = (logprobs.detach().exp() * kl_penalty(logprobs, reference, estimator)).sum()  # type: ignore[arg-type]
+    exact = (logprobs.exp() * (logprobs - reference)).sum()
+    torch.testing.assert_close(
+        torch.autograd.grad(sampled, logits, retain_graph=True), torch.autograd.grad(exact, logits)
+    )
+
+
+def test_token_weights_state_their_denominator() -> None:
+    lengths = torch.tensor([3, 1])
+    # token_mean: 1/4 each. sequence_mean: 1/(2·3) and 1/(2·1).
+    torch.testing.assert_close(token_weights(lengths, "token_mean"), torch.tensor([0.25, 0.25]))
+    torch.testing.assert_close(token_weights(lengths, "sequence_mean"), torch.tensor([1 / 6, 1 / 2]))
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
+def test_defect_14_an_uneven_last_part_weighs_by_what_it_holds(aggregation: str) -> None:
+    # Losses of 5 episodes, constant within each, as if split 2 + 2 + 1: with token_mean the whole is
+    # (2·1 + 3·2 + 1·3 + 4·4 + 10·5) / 20 = 3.85; with sequence_mean it is (1 + 2 + 3 + 4 + 5) / 5 = 3.
+    lengths, losses = torch.tensor([2, 3, 1, 4, 10]), torch.tensor([1.0, 2, 3, 4, 5])
+    weights = token_weights(lengths, aggregation)  # type: ignore[arg-type]
+    parts = [sum(float(weights[i] * lengths[i] * losses[i]) for i in part) for part in ((0, 1), (2, 3), (4,))]
+    assert sum(parts) == pytest.approx({"token_mean": 3.85, "sequence_mean": 3.0}[aggregation])
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match="k4"):
+        kl_penalty(torch.zeros(1), torch.zeros(1), "k4")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="token_sum"):
+        token_weights(torch.ones(1), "token_sum")  # type: ignore[arg-type]
