@@ -1,0 +1,235 @@
+"""A language model and its tokenizer: loading, log-probs, saving.
+
+Shapes: B episodes, T tokens of the longest, N policy tokens in all, H hidden width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from agents.batches import TokenBatch
+from agents.codec import TextCodec
+from agents.errors import ModelError
+from agents.losses import entropy_from_logits, selective_log_softmax
+from agents.samplers.base import SamplingSettings
+from zs_env.errors import ConfigError
+
+__all__ = ["Policy", "TokenLogprobs", "load_policy", "write_folder"]
+
+_AFTER_THE_HEAD = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "logits_scaling",
+    "logits_scale",
+    "lm_head_multiplier",
+    "output_multiplier_scale",
+    "mup_width_multiplier",
+    "dim_model_base",
+)
+"""Fields of transformers' configs that make logits something else than head × hidden states (Gemma 2, Cohere, Granite,
+FalconH1, MiniCPM, …)."""
+
+
+class TokenLogprobs(NamedTuple):
+    """What the learner thinks of the policy's own tokens, each [N] in the order of `TokenBatch.flat_rows`.
+
+    Attributes:
+        logprobs: The log-prob of each token at the sampling temperature, with gradient.
+        entropy: The entropy of the distribution that it was drawn from, in nats; without gradient unless asked for.
+    """
+
+    logprobs: Tensor
+    entropy: Tensor
+
+
+class Policy:
+    """A causal language model that is trained, with its tokenizer.
+
+    It stays in evaluation mode: with dropout, the learner's log-probs would not be those of the sampler.
+
+    Args:
+        model: A transformers causal language model.
+        tokenizer: Its tokenizer.
+        use_chat_template: See `TextCodec`.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, use_chat_template: bool | None = None) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.codec = TextCodec(tokenizer, use_chat_template=use_chat_template)
+        self.plain_head = _has_plain_head(model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's first parameter lies."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    @property
+    def max_context_tokens(self) -> int | None:
+        """The longest text that the model's positions are made for; None if its config doesn't say."""
+        value = getattr(self.model.config, "max_position_embeddings", None)
+        return value if isinstance(value, int) and value > 0 else None
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The ids that end a turn: the generation config's and the tokenizer's."""
+        generation = getattr(self.model, "generation_config", None)
+        found: set[int] = set()
+        for ids in (getattr(generation, "eos_token_id", None), self.tokenizer.eos_token_id):
+            found |= {ids} if isinstance(ids, int) else set(ids or ())
+        return tuple(sorted(found))
+
+    def sampler(self, settings: SamplingSettings | None = None, **options: Any) -> Any:
+        """A `TransformersSampler` that shares this model's weights."""
+        from agents.samplers.transformers import TransformersSampler
+
+        return TransformersSampler(self.model, self.codec, settings, eos_ids=self.eos_ids, **options)
+
+    def token_logprobs(
+        self, batch: TokenBatch, *, temperature: float = 1.0, entropy_gradient: bool = False
+    ) -> TokenLogprobs:
+        """Log-probs and entropies at the policy's own tokens, and nowhere else.
+
+        Args:
+            batch: The tokens.
+            temperature: What sampling divided the logits by.
+            entropy_gradient: Whether the entropies carry a gradient.
+
+        Returns:
+            What the model, having read all tokens before a policy token, thinks of that token.
+        """
+        ids = batch.ids.to(self.device)
+        before = batch.policy_mask[:, 1:].to(self.device)  # [B, T - 1]: the places whose next token is the policy's
+        targets = ids[:, 1:][before]  # [N]
+        logits = self._logits_at(ids[:, :-1], before).float()  # [N, V]
+        if temperature != 1.0:
+            logits = logits / temperature
+        with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+            entropy = entropy_from_logits(logits if entropy_gradient else logits.detach())
+        return TokenLogprobs(selective_log_softmax(logits, targets), entropy)
+
+    def _logits_at(self, ids: Tensor, places: Tensor) -> Tensor:
+        """Logits [N, V] at the chosen places of ids [B, T - 1].
+
+        Padding is on the right, so a causal model needs no attention mask.
+        """
+        if self.plain_head:
+            hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # [B, T - 1, H]
+            logits: Tensor = self.model.get_output_embeddings()(hidden[places])
+            return logits
+        full: Tensor = self.model(input_ids=ids, use_cache=False).logits  # [B, T - 1, V]
+        return full[places]
+
+    def fingerprints(self) -> dict[str, str]:
+        """Short hashes of the weights and of the tokenizer's vocabulary."""
+        weights = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            weights.update(name.encode())
+            weights.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        vocabulary = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
+        return {
+            "model": weights.hexdigest()[:16],
+            "tokenizer": hashlib.sha256(repr(vocabulary).encode()).hexdigest()[:16],
+        }
+
+    def save(self, folder: Path) -> None:
+        """Save model and tokenizer in Hugging Face format, whole or not at all.
+
+        Everything is written beside the folder first and then renamed, so a full disk or a kill in the middle leaves
+        what was there before.
+
+        Args:
+            folder: Where to; replaced if it exists.
+        """
+
+        def write(temporary: Path) -> None:
+            self.model.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+
+        write_folder(folder, write)
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Fill a folder by `write(temporary folder)`, then put it in its place at once."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    old = temporary.with_name(temporary.name + "-old")
+    try:
+        write(temporary)
+        temporary.chmod(0o755)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+    finally:
+        if old.exists() and not folder.exists():
+            os.replace(old, folder)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _has_plain_head(model: Any) -> bool:
+    """Whether logits are the output embedding of the last hidden state, and nothing else: read off and tried out."""
+    for name in _AFTER_THE_HEAD:
+        if getattr(model.config, name, None) not in (None, 1, 1.0):
+            return False
+    base, head = getattr(model, "base_model", None), model.get_output_embeddings()
+    if base is None or base is model or head is None:
+        return False
+    ids = torch.arange(4, device=next(model.parameters()).device)[None] % head.weight.shape[0]
+    with torch.inference_mode():
+        hidden = getattr(base(input_ids=ids, use_cache=False), "last_hidden_state", None)
+        if hidden is None:
+            return False
+        return bool(torch.equal(head(hidden), model(input_ids=ids, use_cache=False).logits))
+
+
+def load_policy(
+    source: str | Path,
+    *,
+    trust_remote_code: bool = False,
+    dtype: str = "float32",
+    use_chat_template: bool | None = None,
+) -> Policy:
+    """Load a model and its tokenizer.
+
+    Args:
+        source: A folder in Hugging Face format, or a model id on the hub.
+        trust_remote_code: Whether code that comes with the model may run here.
+        dtype: The weights' type: "float32", "bfloat16" or "float16".
+        use_chat_template: See `TextCodec`.
+
+    Raises:
+        ConfigError: The type is unknown.
+        ModelError: The model can't be loaded; the message says what was tried.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise ConfigError(f"dtype must be 'float32', 'bfloat16' or 'float16'; got {dtype!r}.")
+    where = str(source)
+    path = Path(source)
+    looks_local = path.exists() or where.startswith((".", "/", "~")) or where.count("/") > 1
+    if looks_local and not (path / "config.json").is_file():
+        raise ModelError(
+            f"No model at {where!r}: a model folder holds config.json, weights and a tokenizer. Give such a folder, or "
+            "a model id of the hub such as 'Qwen/Qwen2.5-0.5B-Instruct'."
+        )
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": looks_local}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, **options)
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, dtype), **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        hint = "" if trust_remote_code else " If the model needs code of its own that you trust, say so."
+        raise ModelError(f"Can't load {where!r} as a causal language model: {error}{hint}") from error
+    return Policy(model, tokenizer, use_chat_template=use_chat_template)

@@ -1,0 +1,265 @@
+"""The default sampler: a decode loop of our own over any Hugging Face causal language model.
+
+Why not `model.generate`: each row must draw from its own stream whatever its batch mates are, the log-prob of each
+token must be that of the distribution it was drawn from, stop strings must be found in text rather than tokens, and
+rows that have ended must leave the batch.
+
+Shapes: B rows of the batch (shrinking as rows end), R requests, P the longest prompt, K the most new tokens, V
+vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from agents.codec import TextCodec
+from agents.errors import ModelError
+from agents.samplers.base import FinishReason, Generation, GenerationRequest, SamplingSettings
+from agents.samplers.drawing import draw, log_normalizer, truncate, uniforms
+from agents.samplers.stopping import StopMatcher
+from zs_env.errors import ConfigError
+
+__all__ = ["TransformersSampler"]
+
+
+class TransformersSampler:
+    """Samples from a model that lives in this process.
+
+    The key-value cache is kept within a turn. Prompts are padded on the left, which changes nothing but rounding.
+
+    Args:
+        model: A causal language model; it is read, never changed, so it may be the learner's own.
+        codec: Its tokenizer's codec.
+        settings: How tokens are drawn.
+        eos_ids: The ids that end a turn.
+        max_batch_tokens: The most that rows × (longest prompt + new tokens) of one batch may be; more requests than fit
+            are taken in turns, alike in length.
+        compact_below: Rows that have ended leave the batch once the share of live ones is at most this.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        codec: TextCodec,
+        settings: SamplingSettings | None = None,
+        *,
+        eos_ids: Collection[int] = (),
+        max_batch_tokens: int = 262_144,
+        compact_below: float = 0.8,
+    ) -> None:
+        self.model = model
+        self.codec = codec
+        self.settings = settings or SamplingSettings()
+        self.weight_version = 0
+        self._max_batch_tokens = max_batch_tokens
+        self._compact_below = compact_below
+        self._vocabulary_size = model.get_output_embeddings().weight.shape[0]
+        self._is_eos = torch.zeros(self._vocabulary_size, dtype=torch.bool)
+        self._is_eos[[eos for eos in eos_ids if eos < self._vocabulary_size]] = True
+        self._matcher = StopMatcher(codec.tokenizer, codec.decode, self.settings.stop_strings, self._vocabulary_size)
+        accepted = inspect.signature(model.forward).parameters
+        self._takes_positions = "position_ids" in accepted
+        self._takes_logits_to_keep = "logits_to_keep" in accepted
+        if "past_key_values" not in accepted:
+            raise ModelError(f"{type(model).__name__} takes no past_key_values, so it can't be sampled with a cache.")
+
+    def with_settings(self, settings: SamplingSettings) -> TransformersSampler:
+        """A sampler of the same model that draws in another way."""
+        if settings.stop_strings != self.settings.stop_strings:
+            raise ConfigError("with_settings keeps the stop strings; make a new sampler to change them.")
+        other = object.__new__(TransformersSampler)
+        other.__dict__.update(self.__dict__, settings=settings)
+        return other
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """Continue every prompt; see `Sampler.generate`.
+
+        Raises:
+            NonFiniteError: The model gave NaN or infinite logits.
+        """
+        generations: dict[int, Generation] = {}
+        for chunk in self._chunks(requests):
+            generations.update(zip(chunk, self._generate([requests[index] for index in chunk]), strict=True))
+        return [generations[index] for index in range(len(requests))]
+
+    def _chunks(self, requests: Sequence[GenerationRequest]) -> list[list[int]]:
+        """Indices of the requests, alike in length, in batches that fit the token budget."""
+        chunks: list[list[int]] = []
+        widest = 0
+        for index in sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids)):
+            width = len(requests[index].prompt_ids) + requests[index].max_new_tokens
+            if chunks and (len(chunks[-1]) + 1) * max(widest, width) <= self._max_batch_tokens:
+                chunks[-1].append(index)
+                widest = max(widest, width)
+            else:
+                chunks.append([index])
+                widest = width
+        return chunks
+
+    def _generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        num_requests = len(requests)
+        limits = torch.tensor([request.max_new_tokens for request in requests])  # [R]
+        most = int(limits.max())
+        drawn = uniforms(np.array([request.seed for request in requests], dtype=np.uint64), most)  # [R, K]
+        tokens = torch.zeros((num_requests, most), dtype=torch.long)  # [R, K]
+        logprobs = torch.zeros((num_requests, most))  # [R, K]
+        counts = limits.clone()  # [R]
+        reasons: list[FinishReason] = ["length"] * num_requests
+
+        batch = _Batch(self, requests, most)
+        rows, live = torch.arange(num_requests), torch.ones(num_requests, dtype=torch.bool)  # [B], [B]
+        for step in range(most):
+            chosen, chosen_logprobs = self._choose(batch.logits(), drawn[rows, step])  # [B], [B]
+            tokens[rows, step], logprobs[rows, step] = chosen, chosen_logprobs
+            ended = live & (self._is_eos[chosen] | (limits[rows] == step + 1))
+            for row in (live & self._is_eos[chosen]).nonzero()[:, 0].tolist():
+                reasons[rows[row]] = "eos"
+            for row in (live & self._matcher.may_complete(chosen)).nonzero()[:, 0].tolist():
+                if self._matcher.completes(tokens[rows[row], : step + 1].tolist()):
+                    reasons[rows[row]] = "stop"
+                    ended[row] = True
+            counts[rows[ended]] = step + 1
+            live &= ~ended
+            num_live = int(live.sum())
+            if not num_live:
+                break
+            if num_live <= self._compact_below * len(live):
+                kept = live.nonzero()[:, 0]
+                batch.keep(kept)
+                rows, chosen, live = rows[kept], chosen[kept], live[kept]
+            batch.append(chosen)
+        return [
+            self._generation(tokens[row, :count].tolist(), logprobs[row, :count].tolist(), reason)
+            for row, (count, reason) in enumerate(zip(counts.tolist(), reasons, strict=True))
+        ]
+
+    def _choose(self, logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """One token a row from logits [B, V], and the log-prob it was drawn with."""
+        settings = self.settings
+        logits = logits.float()
+        if settings.greedy:
+            normalizer = log_normalizer(logits)
+            chosen = logits.argmax(-1)
+        else:
+            logits = logits / settings.temperature
+            normalizer = log_normalizer(logits)
+            if settings.top_k or settings.top_p < 1:
+                logits = truncate(logits, top_k=settings.top_k, top_p=settings.top_p)
+                normalizer = logits.logsumexp(-1)
+            chosen = draw(logits, normalizer, uniform.to(logits.device))
+        logprobs = logits.gather(-1, chosen[:, None])[:, 0] - normalizer
+        return chosen.cpu(), logprobs.cpu()
+
+    def _generation(self, ids: list[int], logprobs: list[float], reason: FinishReason) -> Generation:
+        return Generation(
+            ids=tuple(ids),
+            logprobs=tuple(logprobs),
+            finish_reason=reason,
+            weight_version=self.weight_version,
+            text=self.codec.decode(ids[:-1] if reason == "eos" else ids),
+        )
+
+
+class _Batch:
+    """The rows that are being decoded: their cache, and the logits of their next token."""
+
+    def __init__(self, sampler: TransformersSampler, requests: Sequence[GenerationRequest], most: int) -> None:
+        self._sampler = sampler
+        model = sampler.model
+        lengths = torch.tensor([len(request.prompt_ids) for request in requests])
+        width = int(lengths.max())  # P
+        ids = torch.zeros((len(requests), width), dtype=torch.long)  # [B, P], padded on the left
+        for row, request in enumerate(requests):
+            ids[row, width - len(request.prompt_ids) :] = torch.as_tensor(request.prompt_ids)
+        mask = torch.arange(width + most)[None, :] >= (width - lengths)[:, None]  # [B, P + K]
+        self._device = model.get_input_embeddings().weight.device
+        self._mask = mask.to(self._device, torch.long) if bool((lengths < width).any()) else None
+        self._cache = _make_cache(model.config, width + most)
+        self._length = 0
+        # Of padding, the position is clamped; it is masked away.
+        positions = (torch.arange(width)[None, :] - (width - lengths)[:, None]).clamp(min=0)
+        self._forward(ids, positions)
+        self._next_positions = lengths[:, None]  # [B, 1]
+
+    def logits(self) -> Tensor:
+        """[B, V]: the logits of each row's next token."""
+        return self._logits
+
+    def append(self, tokens: Tensor) -> None:
+        """Give each row its next token, [B]."""
+        self._forward(tokens[:, None], self._next_positions)
+        self._next_positions = self._next_positions + 1
+
+    def keep(self, rows: Tensor) -> None:
+        """Let the other rows go."""
+        rows_there = rows.to(self._device)
+        self._cache.reorder_cache(rows_there)
+        if self._mask is not None:
+            self._mask = self._mask[rows_there]
+        self._next_positions = self._next_positions[rows]
+
+    def _forward(self, ids: Tensor, positions: Tensor) -> None:
+        sampler = self._sampler
+        self._length += ids.shape[1]
+        options: dict[str, Any] = {"past_key_values": self._cache, "use_cache": True}
+        if self._mask is not None:
+            options["attention_mask"] = self._mask[:, : self._length]
+        if sampler._takes_positions:
+            options["position_ids"] = positions.to(self._device)
+        if sampler._takes_logits_to_keep:
+            options["logits_to_keep"] = 1
+        self._logits: Tensor = sampler.model(input_ids=ids.to(self._device), **options).logits[:, -1]
+
+
+class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """A cache layer that is allocated once, where transformers' own copies itself for every token.
+
+    Args:
+        capacity: Tokens to make room for.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._capacity = capacity
+        self._length = 0
+        self._buffers: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write the new keys and values ([rows, heads, tokens, width of a head]) and give all of them."""
+        if self._buffers is None:
+            self.lazy_initialization(key_states, value_states)
+            self._buffers = tuple(  # type: ignore[assignment]
+                states.new_empty((*states.shape[:2], self._capacity, states.shape[3]))
+                for states in (key_states, value_states)
+            )
+        assert self._buffers is not None
+        keys, values = self._buffers
+        end = self._length + key_states.shape[2]
+        keys[:, :, self._length : end] = key_states
+        values[:, :, self._length : end] = value_states
+        self._length = end
+        self.keys, self.values = keys[:, :, :end], values[:, :, :end]
+        return self.keys, self.values
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keep these rows."""
+        if self._buffers is not None:
+            keys, values = self._buffers
+            self._buffers = (keys.index_select(0, beam_idx), values.index_select(0, beam_idx))
+            self.keys, self.values = (buffer[:, :, : self._length] for buffer in self._buffers)
+
+
+def _make_cache(config: Any, capacity: int) -> Any:
+    """A cache for the model, with room for `capacity` tokens where a layer attends to everything."""
+    cache = DynamicCache(config=config)
+    cache.layers = [_RoomyLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
