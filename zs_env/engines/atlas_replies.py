@@ -1,207 +1,244 @@
-"""How the template engine answers questions of the atlas: from facts, grounded in the query.
+"""How the template engine answers questions of the atlas: with facts, grounded in the query.
 
-A reply is made of sentences, each a fact of the question's own split. With E and R the entity and relation that the query
-asks for:
+A reply is made of sentences, each a fact of the question's own split. Let E and R be the entity and relation that the
+query asks for. There are
 
-- *main*: the fact (E, R) in a useful reply, (Z, R) with another answer in a noisy one;
-- *distractors*, two or more: (X, R), (Y, R), …, none of whose answers is main's;
-- *fillers*: facts of other relations, the first about main's entity or a distractor's, the second about E in a noisy
-  reply and about some other W in a useful one.
+- the *main* sentence: (E, R) in a useful reply; (Z, R) with another answer in a noisy one;
+- two or more *distractors*: (X, R), (Y, R), …, whose answers aren't main's;
+- *fillers* of other relations: one about main's entity or a distractor's, one about E in a noisy reply and about some W
+  in a useful one, the rest about anything.
 
-No sentence but main holds the asked answer or a golden answer of the question, in any of its forms. Z and W are drawn as often
-as the split's questions ask about them, and sentences stand in random order: so a reply's words alone don't tell whether it is
-useful, only reading it against the query does.
+No sentence but main of a useful reply holds the asked answer, or a golden answer of the question, in any of its forms.
+Z and W are drawn as often as the split's questions ask about them, and sentences stand in random order: a reply's words
+alone don't tell whether it is useful, only reading them against the query does.
+
+Replies are dealt rather than composed: a *hand* is a reply about nothing in particular, made once and kept; a request
+picks one by its seed and replaces main or a filler in it. That makes a reply cost microseconds.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
-from itertools import permutations
-from operator import itemgetter
+from typing import NamedTuple
 
+from zs_env.engines.draws import Draws, mix
 from zs_env.engines.grounding import Grounder
 from zs_env.questions.atlas import World
-from zs_env.questions.atlas_text import RELATIONS
+from zs_env.questions.atlas_text import JOINER, RELATIONS, template_words
 from zs_env.rewards import normalize_answer
 from zs_env.types import Document
 
 __all__ = ["AtlasReplies", "Plan"]
 
-_PRIME = 2_147_483_647  # MINSTD: x -> 48271 x mod (2^31 - 1), small integers all along
-_TRIES = 24
-_EMPTY: frozenset[int] = frozenset()
-_ORDERS = {size: tuple(itemgetter(*order) for order in permutations(range(size))) for size in range(2, 6)}
+NUM_PHRASINGS = 3
+MIN_FACTS = 3  # main and two distractors, however few documents there are
+HANDS = 4_096  # a deck's size: a power of two
+LARGE_HANDS = 512  # where a hand has more than ten documents
+MAX_DECKS = 64
+TRIES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What stays the same between replies to one query for one question.
+class Plan(NamedTuple):
+    """What all replies to one query for one question have in common.
 
     Attributes:
-        options: The facts that answer the query; one unless it names an entity alone.
+        options: The facts that answer the query: one, several if it names an entity alone, or none.
+        fillers: For each option, the facts about the same entity that may stand beside it.
         supports: Whether an option is what the query asked for.
         relation: The relation that it asks for, if any.
-        golden: The facts whose sentences hold a golden answer.
+        golden: The facts whose sentences hold a golden answer of the question.
     """
 
     options: tuple[int, ...]
+    fillers: tuple[tuple[int, ...], ...]
     supports: bool
     relation: str | None
     golden: frozenset[int]
 
 
+class Hand(NamedTuple):
+    """A reply about nothing in particular.
+
+    Attributes:
+        facts: Its facts, in the order of their documents.
+        documents: A document a fact.
+        main: Where the main fact stands.
+        about_main: Where a filler about main's entity stands; -1 if none does.
+        about_other: Where the filler stands that becomes one about E in a noisy reply; -1 if none does.
+    """
+
+    facts: tuple[int, ...]
+    documents: tuple[Document, ...]
+    main: int
+    about_main: int
+    about_other: int
+
+
 class AtlasReplies:
-    """Writes replies from the facts of one split."""
+    """Writes replies from the facts of one split. Facts are numbers here: their places in `world.facts`."""
 
     def __init__(self, world: World, grounder: Grounder) -> None:
-        self._grounder = grounder
         self._world = world
-        facts = list(world.facts.values())
-        index = {(fact.entity.name, fact.relation): i for i, fact in enumerate(facts)}
-        self._facts = facts
-        self._documents = [tuple(Document(fact.sentence(k)) for k in range(3)) for fact in facts]
+        self._grounder = grounder
+        self._facts = list(world.facts.values())
+        numbers = {key: number for number, key in enumerate(world.facts)}
         self._about = {
-            name: tuple(index[f.entity.name, f.relation] for f in world.facts_about(name)) for name in world.entities
+            name: tuple(numbers[name, fact.relation] for fact in world.facts_about(name)) for name in world.entities
         }
-        self._siblings = [tuple(j for j in self._about[fact.entity.name] if j != i) for i, fact in enumerate(facts)]
-        asked = Counter(index[f.entity.name, f.relation] for q in world.questions for f in world.facts_of(q))
+        asked = Counter(numbers[fact.entity.name, fact.relation] for q in world.questions for fact in world.facts_of(q))
+        # As many times as a question asks for it, so that it is drawn as often where nobody asked for it.
         self._pools = {
-            r: [i for i, f in enumerate(facts) if f.relation == r for _ in range(asked[i])] for r in RELATIONS
+            relation: [n for n, fact in enumerate(self._facts) if fact.relation == relation for _ in range(asked[n])]
+            for relation in RELATIONS
         }
-        self._everything = [i for pool in self._pools.values() for i in pool]
+        self._everything = [number for pool in self._pools.values() for number in pool]
         self._postings: dict[str, set[int]] = {}
-        for i, fact in enumerate(facts):
+        for number, fact in enumerate(self._facts):
             for word in normalize_answer(f"{fact.entity.name} {fact.answer}").split():
-                self._postings.setdefault(word, set()).add(i)
-        by_answer = {fact.answers: self._holding(fact.answers) for fact in facts}
-        self._alike = [by_answer[fact.answers] for fact in facts]
-
-    @lru_cache(maxsize=4_096)  # noqa: B019
-    def _holding(self, answers: tuple[str, ...]) -> frozenset[int]:
-        """The facts whose sentences hold all words of one of the answers."""
-        found: set[int] = set()
-        for answer in answers:
-            words = normalize_answer(answer).split()
-            if words:
-                found |= set.intersection(*(self._postings.get(word, set()) for word in words))
-        return frozenset(found)
+                self._postings.setdefault(word, set()).add(number)
+        self._holding = lru_cache(maxsize=4_096)(self._find_holding)
+        by_answers = {fact.answers: self._find_holding(fact.answers) for fact in self._facts}
+        self._alike = [by_answers[fact.answers] for fact in self._facts]
+        self._documents: list[tuple[Document, ...] | None] = [None] * len(self._facts)
+        self._decks: dict[tuple[str, int], list[Hand | None]] = {}
 
     def plan(self, query: str, golden_answers: tuple[str, ...]) -> Plan:
-        """Ground a query."""
+        """Ground a query, and find what replies to it may hold."""
         grounding = self._grounder.ground(query)
         golden = self._holding(golden_answers)
         entity, relation = grounding.entity, grounding.relation
-        if entity is None or entity.split != self._world.split:
-            return Plan((), False, relation, golden)
-        options = tuple(i for i in self._about[entity.name] if relation in (None, self._facts[i].relation))
-        if relation is not None and not options:  # a fact that the atlas lacks
-            return Plan((), False, relation, golden)
-        return Plan(options, not grounding.asks_other, relation, golden)
+        known = self._about.get(entity.name, ()) if entity is not None and entity.split == self._world.split else ()
+        options = tuple(n for n in known if relation is None or self._facts[n].relation == relation)
+        fillers = tuple(
+            tuple(n for n in known if n != option and n not in golden and n not in self._alike[option])
+            for option in options
+        )
+        return Plan(options, fillers, bool(options) and not grounding.asks_other, relation, golden)
 
-    def reply(self, plan: Plan, useful: bool, seed: int, topk: int) -> tuple[tuple[Document, ...], bool]:
-        """Write a reply: its documents, and whether they hold what the query asked for."""
-        x = ((seed ^ (seed >> 29)) * 0x9E3779B97F4A7C15 >> 24) % (_PRIME - 1) + 1
-        x = x * 48271 % _PRIME
+    def reply(self, plan: Plan, useful: bool, seed: int, topk: int) -> tuple[Document, ...]:
+        """Write a reply of `topk` documents."""
+        bits = mix(seed)
         golden = plan.golden
         options = plan.options
         if options:
-            asked = options[0] if len(options) == 1 else options[x % len(options)]
-            relation = self._facts[asked].relation
+            choice = (bits >> 26) % len(options) if len(options) > 1 else 0
+            asked = options[choice]
+            fillers = plan.fillers[choice]
             alike = self._alike[asked]
+            relation = plan.relation or self._facts[asked].relation
         else:
-            asked = -1
-            relation = plan.relation or RELATIONS[x % len(RELATIONS)]
-            alike = _EMPTY
+            asked, fillers, alike = -1, (), frozenset()
+            relation = plan.relation or RELATIONS[(bits >> 26) % len(RELATIONS)]
+        deck = self._decks.get((relation, topk)) or self._new_deck(relation, topk)
+        mask = len(deck) - 1
+        place = bits & mask
+        for _ in range(TRIES):
+            hand = deck[place]
+            if hand is None:
+                hand = deck[place] = self._deal(relation, topk, place)
+            if golden.isdisjoint(hand.facts) and alike.isdisjoint(hand.facts):
+                break
+            place = (place + (bits >> 9 | 1)) & mask
+        else:
+            hand = self._repair(hand, relation, golden | alike, bits)
+        facts, documents, main, about_main, about_other = hand
+        if asked >= 0:
+            written = list(documents)
+            slot = about_other
+            if useful:
+                written[main] = self._document(asked, (bits >> 14) % NUM_PHRASINGS)
+                slot = about_main
+            if slot >= 0 and fillers and (useful or len(options) == 1):
+                filler = fillers[(bits >> 16) % len(fillers)]
+                if filler not in facts:
+                    written[slot] = self._document(filler, (bits >> 20) % NUM_PHRASINGS)
+            documents = tuple(written)
+        return documents if topk >= MIN_FACTS else _merge(documents, topk, bits)
+
+    def _document(self, number: int, phrasing: int) -> Document:
+        documents = self._documents[number]
+        if documents is None:
+            fact = self._facts[number]
+            documents = tuple(Document(fact.sentence(k)) for k in range(NUM_PHRASINGS))
+            self._documents[number] = documents
+        return documents[phrasing]
+
+    def _find_holding(self, answers: tuple[str, ...]) -> frozenset[int]:
+        """The facts whose sentences hold every word of one of the answers, at least."""
+        found: set[int] = set()
+        for answer in answers:
+            words = set(normalize_answer(answer).split())
+            words = words - template_words() or words
+            found |= set.intersection(*(self._postings.get(word, set()) for word in words)) if words else set()
+        return frozenset(found)
+
+    def _new_deck(self, relation: str, topk: int) -> list[Hand | None]:
+        while len(self._decks) >= MAX_DECKS:
+            self._decks.pop(next(iter(self._decks)), None)
+        deck: list[Hand | None] = [None] * (HANDS if topk <= 10 else LARGE_HANDS)
+        self._decks[relation, topk] = deck
+        return deck
+
+    def _deal(self, relation: str, topk: int, place: int) -> Hand:
+        """Make the hand at a deck's place: a function of the arguments alone."""
+        draws = Draws((RELATIONS.index(relation) * 1_000_003 + topk) * HANDS + place)
+        num_facts = max(topk, MIN_FACTS)
+        num_distractors = max(MIN_FACTS - 1, (num_facts - 1) // 2)
         pool = self._pools[relation]
-        size = len(pool)
-        num_facts = topk if topk > 3 else 3
-        if useful and asked >= 0:
-            main = asked
-            used = [main]
-        else:
-            for _ in range(_TRIES):
-                x = x * 48271 % _PRIME
-                main = pool[x % size]
-                if main not in golden and main not in alike:
-                    break
-            else:
-                main = self._scan(pool, x, golden, alike, ())
-            used = [main]
-            alike_main = self._alike[main]
-        bad = self._alike[main]
-        for _ in range(2 if num_facts < 6 else (num_facts - 1) // 2):
-            for _ in range(_TRIES):
-                x = x * 48271 % _PRIME
-                fact = pool[x % size]
-                if fact not in golden and fact not in alike and fact not in bad and fact not in used:
-                    break
-            else:
-                fact = self._scan(pool, x, golden, alike | bad, used)
-            used.append(fact)
-        num_distractors = len(used) - 1
-        turn = 0
-        while len(used) < num_facts:
-            x = x * 48271 % _PRIME
-            if turn % 2 == 0:
-                about = used[x % (1 + num_distractors) if turn else (0 if x & 1024 else 1)]
-            elif useful or asked < 0 or len(options) > 1:
-                about = pool[x % size]
-            else:
-                about = asked
-            turn += 1
-            siblings = self._siblings[about] or self._everything
-            for _ in range(6):
-                x = x * 48271 % _PRIME
-                fact = siblings[x % len(siblings)]
-                if fact not in golden and fact not in alike and fact not in used:
-                    break
-            else:
-                fact = self._scan(self._everything, x, golden, alike, used)
-            used.append(fact)
-        x = x * 48271 % _PRIME
-        y = x
-        documents = []
-        all_documents = self._documents
-        for fact in used:
-            documents.append(all_documents[fact][y % 3])
-            y //= 3
-            if not y:
-                x = y = x * 48271 % _PRIME
-        x = x * 48271 % _PRIME
-        return self._arrange(documents, x, topk), useful and plan.supports and asked >= 0
+        main = draws.pick(pool)
+        facts = [main]
+        for _ in range(num_distractors):
+            facts.append(self._draw(draws, pool, self._alike[main], facts))
+        about_main = about_other = -1
+        while len(facts) < num_facts:
+            turn = len(facts) - num_distractors - 1
+            subject = draws.pick(facts[1:])
+            if turn == 0 and draws.below(2):
+                subject, about_main = main, len(facts)
+            elif turn == 1:
+                subject, about_other = draws.pick(pool), len(facts)
+            siblings = [n for n in self._about[self._facts[subject].entity.name] if n != subject]
+            facts.append(self._draw(draws, siblings or self._everything, self._alike[main], facts))
+        order = draws.shuffle(list(range(num_facts)))
+        ordered = tuple(facts[i] for i in order)
+        return Hand(
+            ordered,
+            tuple(self._document(number, draws.below(NUM_PHRASINGS)) for number in ordered),
+            order.index(0),
+            order.index(about_main) if about_main >= 0 else -1,
+            order.index(about_other) if about_other >= 0 else -1,
+        )
 
-    @staticmethod
-    def _arrange(documents: list[Document], x: int, topk: int) -> tuple[Document, ...]:
-        """Put documents in random order; merge them into `topk` where that is less than three."""
-        size = len(documents)
-        if size <= 5:
-            orders = _ORDERS[size]
-            ordered: tuple[Document, ...] = orders[x % len(orders)](documents)
-        else:
-            for i in range(size - 1, 0, -1):
-                x = x * 48271 % _PRIME
-                j = x % (i + 1)
-                documents[i], documents[j] = documents[j], documents[i]
-            ordered = tuple(documents)
-        if topk >= 3:
-            return ordered
-        cut = 3 if topk == 1 else 1 + (x >> 8) % 2
-        parts = (ordered[:cut], ordered[cut:])
-        return tuple(Document(" ".join(document.text for document in part)) for part in parts if part)
+    def _repair(self, hand: Hand, relation: str, avoid: AbstractSet[int], bits: int) -> Hand:
+        """Replace the facts of a hand that may not stand there."""
+        draws = Draws(bits)
+        facts, documents = list(hand.facts), list(hand.documents)
+        for slot, number in enumerate(hand.facts):
+            if number in avoid:
+                pool = self._pools[relation] if self._facts[number].relation == relation else self._everything
+                facts[slot] = self._draw(draws, pool, avoid, facts)
+                documents[slot] = self._document(facts[slot], draws.below(NUM_PHRASINGS))
+        return hand._replace(facts=tuple(facts), documents=tuple(documents))
 
-    def _scan(self, pool: list[int], x: int, golden: frozenset[int], alike: frozenset[int], used: object) -> int:
-        """The first allowed fact from a random place on; one used already if there is no other."""
-        size = len(pool)
-        again = -1
-        for i in range(size):
-            fact = pool[(x + i) % size]
-            if fact not in golden and fact not in alike:
-                if fact not in used:  # type: ignore[operator]
-                    return fact
-                again = fact
-        if again >= 0:
-            return again
-        assert pool is not self._everything, "the atlas has no sentence that is free of the golden answers"
-        return self._scan(self._everything, x, golden, alike, used)
+    def _draw(self, draws: Draws, pool: Sequence[int], avoid: AbstractSet[int], used: Sequence[int]) -> int:
+        """Draw a fact that is neither to avoid nor used; one used already if the world has no other."""
+        for _ in range(TRIES):
+            number = draws.pick(pool)
+            if number not in avoid and number not in used:
+                return number
+        allowed = [number for number in dict.fromkeys(pool) if number not in avoid]
+        unused = [number for number in allowed if number not in used]
+        if unused or allowed:
+            return draws.pick(unused or allowed)
+        assert pool is not self._everything, "no sentence of this split is free of the golden answers"
+        return self._draw(draws, self._everything, avoid, used)
+
+
+def _merge(documents: Sequence[Document], topk: int, bits: int) -> tuple[Document, ...]:
+    """Put three sentences into one or two documents."""
+    cut = len(documents) if topk == 1 else 1 + (bits >> 24) % 2
+    parts = (documents[:cut], documents[cut:])
+    return tuple(Document(JOINER.join(document.text for document in part)) for part in parts if part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from zs_env.questions.atlas import Atlas, Entity
@@ -11,7 +10,9 @@ from zs_env.questions.atlas_text import fold
 __all__ = ["Grounder", "Grounding"]
 
 MAX_QUERY_CHARS = 1_000
-"""What a query says after this many characters is not read, so that any query takes bounded time."""
+MAX_QUERY_WORDS = 100
+"""What a query says after this is not read, so that any query takes bounded time."""
+
 
 # The words that ask for a relation, folded; a country's relations and a city's `country` are told apart by the entity.
 _KEYWORDS = {
@@ -41,41 +42,50 @@ class Grounding:
 
 
 class Grounder:
-    """Finds the entity and relation of a query: longest name first, then the earliest.
+    """Finds the entity and the relation that a query asks about.
 
-    Names of every split are known here, so that a longer name of another split isn't taken for a shorter one of this.
+    Read from left to right, the longest name wins. Of the names in a query, one that has a relation that the query asks
+    for is preferred, then the longest, then the first. Names of every split are known here, so that a longer name of
+    another split isn't taken for a shorter one of this.
     """
 
     def __init__(self, atlas: Atlas) -> None:
-        self._entities: dict[tuple[str, ...], Entity] = {}
+        self._entities: dict[str, Entity] = {}
         for world in atlas.worlds.values():
             for entity in world.entities.values():
                 for name in (entity.name, *entity.aliases):
-                    self._entities.setdefault(tuple(fold(name).split()), entity)
-        self._relations = {tuple(word.split()): r for r, words in _KEYWORDS.items() for word in words}
-        self._longest_name = max(map(len, self._entities))
-        self._longest_keyword = max(map(len, self._relations))
+                    self._entities.setdefault(fold(name), entity)
+        self._relations = {word: relation for relation, words in _KEYWORDS.items() for word in words}
+        self._lengths: dict[str, int] = {}  # first word -> words of the longest name or keyword that begins with it
+        for name in (*self._entities, *self._relations):
+            first, *rest = name.split()
+            self._lengths[first] = max(self._lengths.get(first, 0), 1 + len(rest))
 
     def ground(self, query: str) -> Grounding:
         """Find what a query asks for; what isn't there is None."""
-        words = fold(query[:MAX_QUERY_CHARS]).split()
-        entity, start, end = self._find_entity(words)
-        relations = [*self._find_relations(words[:start]), *self._find_relations(words[end:])]
-        has = [r for r in relations if entity is None or (r == "country") == (entity.kind == "city")]
-        return Grounding(entity, has[0] if has else None, bool(relations) and not has)
-
-    def _find_entity(self, words: list[str]) -> tuple[Entity | None, int, int]:
-        for length in range(min(self._longest_name, len(words)), 0, -1):
-            for start in range(len(words) - length + 1):
-                entity = self._entities.get(tuple(words[start : start + length]))
-                if entity is not None:
-                    return entity, start, start + length
-        return None, len(words), len(words)
-
-    def _find_relations(self, words: list[str]) -> Iterable[str]:
-        for start in range(len(words)):
-            for length in range(self._longest_keyword, 0, -1):
-                relation = self._relations.get(tuple(words[start : start + length]))
-                if relation is not None:
-                    yield relation
-                    break
+        words = fold(query[:MAX_QUERY_CHARS]).split()[:MAX_QUERY_WORDS]
+        entities: list[tuple[int, Entity]] = []
+        relations: list[str] = []
+        start = 0
+        while start < len(words):
+            for length in range(self._lengths.get(words[start], 0), 0, -1):
+                run = " ".join(words[start : start + length])
+                if run in self._entities:
+                    entities.append((length, self._entities[run]))
+                elif run in self._relations:
+                    relations.append(self._relations[run])
+                else:
+                    continue
+                start += length - 1
+                break
+            start += 1
+        if not entities:
+            return Grounding(None, relations[0] if relations else None, False)
+        best: Grounding | None = None
+        best_key = (False, 0)
+        for length, entity in entities:
+            asked = next((r for r in relations if (r == "country") == (entity.kind == "city")), None)
+            if (asked is not None, length) > best_key:
+                best_key = asked is not None, length
+                best = Grounding(entity, asked, bool(relations) and asked is None)
+        return best or Grounding(None, None, False)

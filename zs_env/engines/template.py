@@ -35,10 +35,11 @@ class TemplateEngine:
             question = request.question
             split = question.metadata["split"]
             plan = self._plan(request.query, split, question.golden_answers)
-            documents, supports = self._worlds[split].reply(
-                plan, request.quality == "useful", request.seed, request.topk
+            useful = request.quality == "useful"
+            documents = self._worlds[split].reply(plan, useful, request.seed, request.topk)
+            results.append(
+                SearchResult(documents=documents, engine="template", supports_query=useful and plan.supports)
             )
-            results.append(SearchResult(documents=documents, engine="template", supports_query=supports))
         return results
 
     def _make_plan(self, query: str, split: str, golden_answers: tuple[str, ...]) -> Plan:

@@ -184,6 +184,8 @@ def fold(text: str) -> str:
 
 def strip_accents(text: str) -> str:
     """Write letters without their marks: "São Tomé" is "Sao Tome"."""
+    if text.isascii():
+        return text
     decomposed = unicodedata.normalize("NFKD", text.translate(_PLAIN_LETTERS))
     return "".join(char for char in decomposed if not unicodedata.combining(char))
 
