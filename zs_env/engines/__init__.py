@@ -1,0 +1,45 @@
+"""Search engines: everything that answers a search, behind one protocol (`zs_env.types.SearchEngine`)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from zs_env.engines.scripted import ScriptedEngine
+from zs_env.engines.template import TemplateEngine
+from zs_env.errors import ConfigError
+from zs_env.types import SearchEngine
+
+__all__ = ["SEARCH_MODES", "ScriptedEngine", "TemplateEngine", "make_engine"]
+
+SEARCH_MODES: dict[str, Callable[..., SearchEngine]] = {"template": TemplateEngine}
+"""Search mode to what makes its engine. Add a maker of your own, and `make_engine` and `search_mode=` know it."""
+
+
+def make_engine(search_mode: str, **options: Any) -> SearchEngine:
+    """Make the engine of a search mode.
+
+    Args:
+        search_mode: A name from `SEARCH_MODES`.
+        **options: What that engine takes.
+
+    Raises:
+        ConfigError: There is no such mode, or its engine doesn't take an option. There is no default to fall back to:
+            an engine that finds nothing would look like a policy that can't search.
+    """
+    known = ", ".join(sorted(SEARCH_MODES))
+    maker = SEARCH_MODES.get(search_mode) if isinstance(search_mode, str) else None
+    if maker is None:
+        raise ConfigError(
+            f"Unknown search mode {search_mode!r}. Available: {known}; or give an engine object as engine=."
+        )
+    parameters = inspect.signature(maker).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    unknown = [name for name in options if name not in parameters]
+    if unknown and not takes_any:
+        raise ConfigError(
+            f"Search mode {search_mode!r} doesn't take {', '.join(map(repr, unknown))}. "
+            f"It takes {', '.join(map(repr, parameters)) or 'no options'}."
+        )
+    return maker(**options)

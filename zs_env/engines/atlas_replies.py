@@ -136,9 +136,7 @@ class AtlasReplies:
         mask = len(deck) - 1
         place = bits & mask
         for _ in range(TRIES):
-            hand = deck[place]
-            if hand is None:
-                hand = deck[place] = self._deal(relation, topk, place)
+            hand = deck[place] or self._deal(relation, topk, place, deck)
             if golden.isdisjoint(hand.facts) and alike.isdisjoint(hand.facts):
                 break
             place = (place + (bits >> 9 | 1)) & mask
@@ -182,8 +180,8 @@ class AtlasReplies:
         self._decks[relation, topk] = deck
         return deck
 
-    def _deal(self, relation: str, topk: int, place: int) -> Hand:
-        """Make the hand at a deck's place: a function of the arguments alone."""
+    def _deal(self, relation: str, topk: int, place: int, deck: list[Hand | None]) -> Hand:
+        """Make the hand at a deck's place: a function of the relation, topk and the place alone."""
         draws = Draws((RELATIONS.index(relation) * 1_000_003 + topk) * HANDS + place)
         num_facts = max(topk, MIN_FACTS)
         num_distractors = max(MIN_FACTS - 1, (num_facts - 1) // 2)
@@ -204,13 +202,15 @@ class AtlasReplies:
             facts.append(self._draw(draws, siblings or self._everything, self._alike[main], facts))
         order = draws.shuffle(list(range(num_facts)))
         ordered = tuple(facts[i] for i in order)
-        return Hand(
+        hand = Hand(
             ordered,
             tuple(self._document(number, draws.below(NUM_PHRASINGS)) for number in ordered),
             order.index(0),
             order.index(about_main) if about_main >= 0 else -1,
             order.index(about_other) if about_other >= 0 else -1,
         )
+        deck[place] = hand
+        return hand
 
     def _repair(self, hand: Hand, relation: str, avoid: AbstractSet[int], bits: int) -> Hand:
         """Replace the facts of a hand that may not stand there."""

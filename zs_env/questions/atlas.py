@@ -187,12 +187,13 @@ class Atlas:
         Raises:
             ConfigError: There is no such split; without one, training data could pass for test data.
         """
-        if split not in self.worlds:
+        world = self.worlds.get(split) if split is not None else None
+        if world is None:
             raise ConfigError(
                 f"The atlas has no split {split!r}; it has {', '.join(SPLITS)}. "
                 'Name one: load_questions("atlas", "train").'
             )
-        return self.worlds[split]
+        return world
 
     def __copy__(self) -> Atlas:
         return self

@@ -56,7 +56,8 @@ def build() -> dict[str, Any]:
     questions = {split: choose_questions(split, countries, cities, splits) for split in SHARES}
     asked = {question.entity for chosen in questions.values() for question in chosen}
     cities = [city for city in cities if city.name in asked]
-    entities = {entity.name: i for i, entity in enumerate([*countries, *cities])}
+    names = [country.name for country in countries] + [city.name for city in cities]
+    entities = {name: number for number, name in enumerate(names)}
     _check(countries, cities)
     return {
         "format": 1,
@@ -183,10 +184,11 @@ def _cities(rows: Sequence[dict[str, Any]], countries: Sequence[Country]) -> lis
 def _check(countries: Sequence[Country], cities: Sequence[City]) -> None:
     """Fail rather than write data on which matching or containment would go wrong."""
     owner: dict[str, str] = {}
-    for entity in (*countries, *cities):
-        for name in (entity.name, *entity.aliases):
-            other = owner.setdefault(fold(name), entity.name)
-            assert other == entity.name, f"{name!r} names both {other!r} and {entity.name!r}"
+    named = [(c.name, c.aliases) for c in countries] + [(c.name, c.aliases) for c in cities]
+    for entity, aliases in named:
+        for name in (entity, *aliases):
+            other = owner.setdefault(fold(name), entity)
+            assert other == entity, f"{name!r} names both {other!r} and {entity!r}"
     for country in countries:
         for name in (country.name, *country.aliases, *(a for answers in country.facts.values() for a in answers)):
             assert not set(normalize_answer(name).split()) <= template_words(), f"{name!r} is a word of sentences"

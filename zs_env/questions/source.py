@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import overload
 
 from zs_env.types import Question
 
@@ -59,7 +60,13 @@ class QuestionList(Sequence[Question]):
     def __len__(self) -> int:
         return len(self._questions)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def,override]
+    @overload
+    def __getitem__(self, index: int, /) -> Question: ...
+
+    @overload
+    def __getitem__(self, index: slice, /) -> tuple[Question, ...]: ...
+
+    def __getitem__(self, index: int | slice, /) -> Question | tuple[Question, ...]:
         return self._questions[index]
 
     def __iter__(self) -> Iterator[Question]:
