@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from zs_env.questions.atlas_text import DOCUMENTS, SINGLE_HOP, TWO_HOP, fold
 from zs_env.questions.build_tables import LOOK_ALIKES
-from zs_env.rewards import contains_answer, normalize_answer
+from zs_env.rewards import normalize_answer
 
 __all__ = ["SHARES", "ChosenQuestion", "City", "Country", "choose_questions", "phrases_in", "split_countries"]
 
@@ -158,7 +158,7 @@ def _is_fair(templates: Sequence[str], entity: str, golden_answers: Sequence[str
     """Whether none of the texts holds a golden answer, be it with other accents or hyphens."""
     texts = [template.format(entity=entity, answer=answer) for template in templates]
     return not any(
-        contains_answer(form(text), form(golden))
+        f" {form(golden)} " in f" {form(text)} "
         for text in texts
         for golden in golden_answers
         for form in (normalize_answer, fold)
