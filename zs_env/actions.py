@@ -28,6 +28,8 @@ STOP_STRINGS: tuple[str, ...] = ("</search>", "</answer>")
 ActionKind = Literal["search", "answer", "invalid"]
 
 _TAG = re.compile(r"<(/?)(think|search|answer|information)>")
+# By far the most common text: perhaps one thought, then one action, and no other tag. The general parser agrees with it.
+_SIMPLE = re.compile(r"(?:[^<]*<think>[^<]*</think>)?[^<]*<(search|answer)>\s*([^<\s](?:[^<]*[^<\s])?)\s*</\1>")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -67,6 +69,14 @@ def parse_action(text: str) -> Action:
         >>> parse_action("Paris").kind
         'invalid'
     """
+    simple = _SIMPLE.match(text)
+    if simple is not None:
+        kind, content = simple.groups()
+        return Action(kind, content, simple.end())  # type: ignore[arg-type]
+    return _parse_any(text)
+
+
+def _parse_any(text: str) -> Action:
     thinking = False
     opened = ""
     start = 0

@@ -35,11 +35,10 @@ from zs_env.rewards import (
     Outcome,
     Reward,
     Status,
-    contains_answer,
+    as_words,
     exact_match_reward,
     exact_match_score,
     f1_score,
-    normalize_answer,
 )
 from zs_env.types import Quality, Question, SearchRequest, SearchResult
 
@@ -130,6 +129,7 @@ class Episode:
         "_golden",
         "_num_invalid",
         "_num_searches",
+        "_parts",
         "_request",
         "_rng",
         "_state",
@@ -137,7 +137,6 @@ class Episode:
         "noise_probability",
         "outcome",
         "question",
-        "segments",
         "settings",
     )
 
@@ -151,11 +150,11 @@ class Episode:
         self.question = question
         self.settings = settings
         self.noise_probability = check_probability("noise_probability", noise_probability)
-        self.segments: list[Segment] = []
         self.outcome: Outcome | None = None
         self._rng = rng
         self._state: Literal["new", "acting", "searching", "done"] = "new"
         self._transcript = ""
+        self._parts: list[tuple[Provenance, str]] = []
         self._request: SearchRequest | None = None
         self._golden: tuple[str, ...] | None = None
         self._actions: list[str] = []
@@ -166,6 +165,11 @@ class Episode:
     def transcript(self) -> str:
         """The whole text so far: prompt, actions, and what the environment added."""
         return self._transcript
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The transcript in parts, each with who wrote it."""
+        return [Segment(provenance, text) for provenance, text in self._parts]
 
     @property
     def done(self) -> bool:
@@ -288,10 +292,13 @@ class Episode:
             shown = _cut_until(shown, fits)
         search["cut"] = shown is not whole
         if self._golden is None:
-            self._golden = tuple(normalize_answer(gold) for gold in self.question.golden_answers)
-        search["contains_golden"] = any(
-            contains_answer(normal, gold) for normal in map(normalize_answer, shown) for gold in self._golden
-        )
+            self._golden = tuple(map(as_words, self.question.golden_answers))
+        # A golden answer holds no line break once it is normalised, so none is found across two documents.
+        haystack = "\n".join(map(as_words, shown))
+        for gold in self._golden:
+            if gold in haystack:
+                search["contains_golden"] = True
+                break
         info = {"turn": len(self._actions), "action": "search", "search": search}
         return self._continue(render_information(shown), info)
 
@@ -306,7 +313,7 @@ class Episode:
             raise EpisodeStateError(f"Episode.{call}() was called out of order: {hint}.")
 
     def _add(self, provenance: Provenance, text: str) -> None:
-        self.segments.append(Segment(provenance, text))
+        self._parts.append((provenance, text))
         self._transcript += text
 
     def _continue(self, text: str, info: dict[str, Any]) -> Step:

@@ -39,6 +39,7 @@ __all__ = [
     "Reward",
     "Status",
     "WeightedReward",
+    "as_words",
     "containment_reward",
     "containment_score",
     "contains_answer",
@@ -147,11 +148,30 @@ def f1_score(answer: str | None, golden_answers: Sequence[str]) -> float:
 
 def _token_f1(answer: str, gold: str) -> float:
     closed = ("yes", "no", "noanswer")
-    if answer != gold and (answer in closed or gold in closed):
+    if answer == gold:
+        return float(bool(answer))
+    if answer in closed or gold in closed:
         return 0.0
     answer_tokens, gold_tokens = answer.split(), gold.split()
+    if set(answer_tokens).isdisjoint(gold_tokens):
+        return 0.0
     common = sum((Counter(answer_tokens) & Counter(gold_tokens)).values())
     return 2 * common / (len(answer_tokens) + len(gold_tokens)) if common else 0.0
+
+
+@lru_cache(maxsize=65_536)
+def _as_words_short(text: str) -> str:
+    return f" {_normalize(text)} "
+
+
+def as_words(text: str) -> str:
+    """Normalise a text and put spaces around it, so that a substring of it is a run of whole words.
+
+    Examples:
+        >>> as_words("The Ada") in as_words("by Ada Lovelace"), as_words("Ada") in as_words("Canada")
+        (True, False)
+    """
+    return _as_words_short(text) if len(text) <= 512 else f" {_normalize(text)} "
 
 
 def contains_answer(normalized_text: str, normalized_gold: str) -> bool:
@@ -170,8 +190,8 @@ def containment_score(answer: str | None, golden_answers: Sequence[str]) -> floa
     """
     if answer is None:
         return 0.0
-    normal = normalize_answer(answer)
-    return float(any(contains_answer(normal, normalize_answer(gold)) for gold in golden_answers))
+    words = as_words(answer)
+    return float(any(as_words(gold) in words for gold in golden_answers))
 
 
 def exact_match_reward(outcome: Outcome) -> float:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zs_env.actions import STOP_STRINGS, clean_text, parse_action
+from zs_env.actions import STOP_STRINGS, _parse_any, clean_text, parse_action
 
 TAGS = [f"<{slash}{name}>" for slash in ("", "/") for name in ("think", "search", "answer", "information")]
 protocol_text = st.lists(st.one_of(st.sampled_from(TAGS), st.text(max_size=6)), max_size=14).map("".join)
@@ -75,6 +75,17 @@ def test_an_action_ends_at_a_stop_string_and_holds_no_tag(text: str) -> None:
         assert f"</{action.kind}>" in STOP_STRINGS
         assert not any(tag in action.content for tag in TAGS)
         assert action.content == action.content.strip() != ""
+
+
+@given(protocol_text)
+def test_the_fast_path_agrees_with_the_general_parser(text: str) -> None:
+    assert parse_action(text) == _parse_any(text)
+
+
+def test_the_fast_path_is_linear() -> None:
+    assert parse_action("<search>" + " " * 200_000 + "<").kind == "invalid"
+    assert parse_action("<search>" + "a " * 200_000).kind == "invalid"
+    assert parse_action("x" * 500_000).kind == "invalid"
 
 
 @given(protocol_text, protocol_text)

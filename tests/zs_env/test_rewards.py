@@ -11,8 +11,8 @@ from zs_env.rewards import (
     REWARDS,
     Outcome,
     WeightedReward,
+    as_words,
     containment_score,
-    contains_answer,
     exact_match_score,
     f1_score,
     make_reward,
@@ -117,10 +117,10 @@ def test_format_is_the_share_of_valid_actions() -> None:
     assert REWARDS["format"](outcome("x", "y", invalid=1, turns=4)) == 0.75
 
 
-def test_contains_answer_wants_whole_words_and_something_to_find() -> None:
-    assert contains_answer("new york city", "york")
-    assert not contains_answer("new yorker", "york")
-    assert not contains_answer("anything", "")
+def test_words_are_found_whole_and_nothing_is_found_nowhere() -> None:
+    assert as_words("York") in as_words("New York City")
+    assert as_words("York") not in as_words("New Yorker")
+    assert as_words("") not in as_words("anything else")
 
 
 def test_weighted_reward_sums() -> None:

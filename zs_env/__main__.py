@@ -1,0 +1,100 @@
+"""`python -m zs_env`: play an episode as a person."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from zs_env.env import SimulatedSearchEnv
+from zs_env.errors import ZeroSearchError
+
+HELP = """\
+Type a query to search for it.      capital of France
+Start with = to answer.             = Paris
+Type what a policy would, raw.      <think>hm</think><search>capital of France</search>
+An empty line skips the question, q quits.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m zs_env", description="ZeroSearch as a Gymnasium environment.")
+    commands = top.add_subparsers(dest="command", required=True)
+    play_parser = commands.add_parser(
+        "play", help="play episodes in the terminal", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = play_parser.add_argument
+    add("--questions", default="atlas", help="atlas, or a jsonl, json, csv or parquet file")
+    add("--split", default=None, help="a split of the questions; the atlas' test split where left out")
+    add("--search-mode", default="template", help="what answers searches")
+    add("--noise-probability", type=float, default=0.0, help="the chance that a search gives noisy documents, 0 to 1")
+    add("--topk", type=int, default=5, help="documents a search")
+    add("--max-turns", type=int, default=5, help="turns an episode, searches and the answer together")
+    add("--seed", type=int, default=None, help="repeat an earlier game")
+    return top
+
+
+def to_action(line: str) -> str:
+    """What a person typed, as a policy would write it.
+
+    Examples:
+        >>> to_action("= Paris"), to_action("capital of France"), to_action("<think>raw</think>")
+        ('<answer>Paris</answer>', '<search>capital of France</search>', '<think>raw</think>')
+    """
+    if "<" in line:
+        return line
+    return f"<answer>{line[1:].strip()}</answer>" if line.startswith("=") else f"<search>{line}</search>"
+
+
+def play(options: argparse.Namespace, read: Callable[[str], str] = input) -> None:
+    """Play episodes until the player leaves, then say how it went.
+
+    Args:
+        options: The parsed command line.
+        read: Asks for a line; `EOFError` and `KeyboardInterrupt` end the game.
+    """
+    split = "test" if options.split is None and options.questions == "atlas" else options.split
+    env = SimulatedSearchEnv(
+        questions=options.questions,
+        split=split,
+        search_mode=options.search_mode,
+        noise_probability=options.noise_probability,
+        topk=options.topk,
+        max_turns=options.max_turns,
+        render_mode="human",
+    )
+    print(HELP)
+    played = right = 0
+    seed = options.seed
+    try:
+        while True:
+            env.reset(seed=seed)
+            seed, done, reward = None, False, 0.0
+            while not done:
+                line = read("\n> ").strip()
+                if line == "q":
+                    raise EOFError
+                if not line:
+                    break
+                _, reward, terminated, truncated, _ = env.step(to_action(line))
+                done = terminated or truncated
+            played, right = played + done, right + (done and reward == 1.0)
+            print()
+    except (EOFError, KeyboardInterrupt):
+        print(f"\n{right} of {played} right.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        play(options)
+    except ZeroSearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
