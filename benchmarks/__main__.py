@@ -1,0 +1,28 @@
+"""`python -m benchmarks`: measure."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from benchmarks import throughput
+from zs_env.errors import ZeroSearchError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    top = argparse.ArgumentParser(prog="python -m benchmarks", description="Honest measurements, one command each.")
+    commands = top.add_subparsers(dest="command", required=True)
+    throughput.add_parser(commands)
+    options = top.parse_args(arguments)
+    try:
+        options.run(options)
+    except ZeroSearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
