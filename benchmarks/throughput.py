@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -90,6 +91,7 @@ def _player(envs: gym.vector.VectorEnv[Any, Any, Any], seed: int) -> Callable[[i
     turns = [i % SEARCHES for i in range(num_envs)]
 
     def play(num_steps: int) -> int:
+        nonlocal turns
         read = 0
         for _ in range(num_steps):
             actions = ["<answer>nothing</answer>" if turns[i] == SEARCHES else searches[i] for i in range(num_envs)]
@@ -100,14 +102,12 @@ def _player(envs: gym.vector.VectorEnv[Any, Any, Any], seed: int) -> Callable[[i
                 search = info["search"]
                 columns = [search[key] for key in search if key[0] != "_"]
                 for i in np.flatnonzero(info["_search"]):
-                    for column in columns:
-                        read += column[i] is not None
+                    read += sum(column[i] is not None for column in columns)
             if "question" in info:
                 questions = info["question"]
-                for i in np.flatnonzero(info["_question"]):
-                    searches[i] = f"<search>{questions[i]}</search>"
-            for i in range(num_envs):
-                turns[i] = 0 if turns[i] == SEARCHES else turns[i] + 1
+                for asked in np.flatnonzero(info["_question"]):
+                    searches[asked] = f"<search>{questions[asked]}</search>"
+            turns = [0 if turn == SEARCHES else turn + 1 for turn in turns]
         return read
 
     return play
@@ -121,16 +121,22 @@ def _empty_loop_ns(iterations: int = 200_000) -> float:
 
 
 def _bytes_per_env(num_envs: int, seed: int) -> float:
+    _in_the_middle(num_envs, seed)  # fills the engine's caches, which all environments share
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
+    envs, observations = _in_the_middle(num_envs, seed)
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    envs.close()
+    # A transcript is held whole, and in parts that are texts of their own.
+    return (used - sum(2 * sys.getsizeof(text) for text in observations)) / num_envs
+
+
+def _in_the_middle(num_envs: int, seed: int) -> tuple[gym.vector.VectorEnv[Any, Any, Any], tuple[str, ...]]:
     envs = gym.make_vec("ZeroSearch-v0", num_envs=num_envs, autoreset_mode="SameStep")
     _, info = envs.reset(seed=seed)
     observations, *_ = envs.step([f"<search>{question}</search>" for question in info["question"]])
-    del info, _
-    used = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    # A transcript is held whole and in its segments, which are texts of their own.
-    return (used - sum(2 * len(text.encode()) for text in observations)) / num_envs
+    return envs, observations
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

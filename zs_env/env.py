@@ -160,7 +160,7 @@ class SimulatedSearchEnv(gym.Env[str, str]):
             out = episode.observe((await search_async(self.engine, [out]))[0])
         return self._finish(episode, out)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The coloured transcript of the episode, with `render_mode="ansi"`; "human" prints by itself."""
         if self.render_mode is None:
             gym.logger.warn("render() does nothing without a render_mode: make the env with 'ansi' or 'human'.")

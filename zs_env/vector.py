@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -65,7 +65,7 @@ class SimulatedSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray
         QuestionError: The questions can't be read.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}  # type: ignore[misc]
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,
@@ -144,12 +144,12 @@ class SimulatedSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray
         """The seed of each environment's generator; -1 where there is none yet."""
         return tuple(self._seeds)
 
-    @property
+    @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """Each environment's generator."""
         return tuple(self._generator(i) for i in range(self.num_envs))
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Begin an episode in every environment, or in those that `reset_mask` names.
@@ -337,13 +337,13 @@ class SimulatedSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray
                     searches.extend(zip(indices, values, strict=True))
                     continue
                 dtype = _COLUMN_TYPES.get(key, object)
-                column = np.fromiter(values, dtype=dtype, count=len(values))
-                if not whole:
-                    part, column = column, columns.get(key)
-                    if column is None:
-                        column = np.full(self.num_envs, None if dtype is object else dtype(0), dtype=dtype)
-                    column[indices] = part
-                columns[key] = column
+                part: NDArray[Any] = np.fromiter(values, dtype=dtype, count=len(values))
+                if whole:
+                    columns[key] = part
+                    continue
+                if key not in columns:
+                    columns[key] = np.full(self.num_envs, None if dtype is object else dtype(0), dtype=dtype)
+                columns[key][indices] = part
         if searches:
             if len(shapes) > 1:
                 searches.sort(key=itemgetter(0))
