@@ -1,11 +1,13 @@
 """A plain reinforcement learning loop over `gym.make_vec`, without `agents`, torch or a language model.
 
-The policy is a softmax over three ways to go on after a search, a table of six numbers, learned by REINFORCE with a
-baseline. It starts by guessing from its first documents; it ends by asking a second question where one is needed, and
-by searching again when the documents don't help. Run it with `python examples/custom_loop.py`: it takes a few seconds.
+The policy is a table of nine numbers: in each of three situations, how much it likes to answer, to ask about what it
+has just found, or to search again. REINFORCE with a baseline teaches it from rewards alone to do the right one of
+each: to ask on where a question speaks of "the country where …", and to search again when the documents didn't help.
+    Run it with
+`python examples/custom_loop.py`; it takes some seconds.
 
-What to copy from it: questions come from `info["question"]` at resets, documents from `info["search"]`, what the
-environment wrote from `info["new_text"]`; rewards arrive in the step that ends an episode.
+What to copy from it: questions come from `info["question"]` at resets, documents from `info["search"]`, and the
+reward in the step that ends an episode.
 """
 
 from __future__ import annotations
@@ -19,41 +21,45 @@ import zs_env
 
 gym.register_envs(zs_env)
 
-NUM_ENVS, STEPS, LEARNING_RATE = 64, 400, 0.2
+NUM_ENVS, STEPS, LEARNING_RATE = 64, 300, 2.0
 MOVES = ("answer", "ask about it", "search again")
-RELATIONS = ("capital", "currency", "continent", "language", "calling code", "domain")
+SITUATIONS = ("found nothing", "found what was asked", "found the country of a place")
+RELATIONS = ("capital", "currency", "continent", "language", "calling code", "internet domain")
+
+ENDS = re.compile(r"\b(?:is|at|of|code|domain|called)\b(?: the)?")
 
 
 class Player:
-    """One environment's side of the talk: what was asked, and what the documents said about it."""
+    """One environment's side of the talk: what it asked, what the documents said, and what it chose."""
 
     def __init__(self, question: str) -> None:
         self.question = question
-        self.subject = question
+        self.query = question
         self.found: str | None = None
+        self.asked_on = False
         self.choices: list[tuple[int, int]] = []
 
     def read(self, documents: tuple[zs_env.Document, ...]) -> None:
-        """Take the last capitalised words of the first document that names the subject."""
-        for document in documents:
-            names = re.findall(r"(?:\+|\.)?\w[\w'-]*(?: [A-Z]\w+)*", document.text.rstrip("."))
-            if names and any(word in self.subject for word in document.text.split() if word[0].isupper()):
-                self.found = names[-1]
-                return
-        self.found = None
+        """Find the document about what was asked: the one that shares its name, all of it."""
+        names = set(re.findall(r"\b[^\W\d_]\S*", self.query)) - {"?"}
+        names = {name.strip("?.,") for name in names if name[0].isupper()} - {"What", "Which", "In", "On"}
+        about = [document.text for document in documents if names and all(name in document.text for name in names)]
+        self.found = re.split(ENDS, about[0].rstrip("."))[-1].strip() if about else None
 
     def situation(self) -> int:
-        """0: found something; 1: found nothing."""
-        return int(self.found is None)
+        """An index into `SITUATIONS`."""
+        if self.found is None:
+            return 0
+        return 2 if not self.asked_on and re.search(r"\bthe country\b", self.question) else 1
 
     def act(self, move: str) -> str:
-        """The text that makes a move."""
+        """Write the text that makes a move."""
         if move == "answer":
             return f"<answer>{self.found or 'unknown'}</answer>"
         if move == "ask about it" and self.found:
-            relation = next((name for name in RELATIONS if name in self.question), "capital")
-            self.subject = f"{relation} of {self.found}"
-        return f"<search>{self.subject}</search>"
+            relation = next((name for name in RELATIONS if name in self.question), "currency")
+            self.query, self.asked_on = f"{relation} of {self.found}", True
+        return f"<search>{self.query}</search>"
 
 
 def main(steps: int = STEPS, seed: int = 0) -> tuple[float, float]:
@@ -63,7 +69,7 @@ def main(steps: int = STEPS, seed: int = 0) -> tuple[float, float]:
     _, info = envs.reset(seed=seed)
     players = [Player(question) for question in info["question"]]
     actions = [player.act("search again") for player in players]
-    logits = np.zeros((2, len(MOVES)))  # [situation, move]
+    logits = np.zeros((len(SITUATIONS), len(MOVES)))  # [situation, move]
     returns: list[float] = []
     baseline = 0.0
     for _ in range(steps):
@@ -89,7 +95,7 @@ def main(steps: int = STEPS, seed: int = 0) -> tuple[float, float]:
     fifth = len(returns) // 5
     before, after = float(np.mean(returns[:fifth])), float(np.mean(returns[-fifth:]))
     print(f"{len(returns)} episodes: mean reward {before:.2f} in the first fifth, {after:.2f} in the last")
-    for name, row in zip(("something found", "nothing found"), logits, strict=True):
+    for name, row in zip(SITUATIONS, logits, strict=True):
         chances = ", ".join(f"{move} {chance:.0%}" for move, chance in zip(MOVES, softmax(row), strict=True))
         print(f"{name}: {chances}")
     return before, after
