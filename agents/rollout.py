@@ -1,0 +1,264 @@
+"""Playing episodes with a policy: many at once, no barrier between them, token ids in and out.
+
+Each episode goes on as its own search returns: those that can speak are generated together while slow searches of
+others are still under way. This is also the error boundary: whatever an engine (or a reward, or a policy) raises
+becomes a failed trajectory with its error recorded, which is counted and kept out of the loss; nothing of an error's
+text becomes tokens; past a set failure rate the run stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from agents.codec import TextCodec
+from agents.conversation import Conversation, EpisodeTask, RolloutSettings
+from agents.errors import RolloutError
+from agents.samplers.base import Generation, GenerationRequest, Sampler
+from agents.trajectory import Trajectory
+from zs_env.bridge import run_blocking
+from zs_env.episode import EpisodeSettings
+from zs_env.errors import EngineContractError, ZeroSearchError
+from zs_env.types import SearchEngine, SearchRequest, SearchResult, SyncSearchEngine
+
+__all__ = ["EpisodeTask", "RolloutResult", "RolloutSettings", "rollout", "rollout_sync"]
+
+
+@dataclass(slots=True, kw_only=True)
+class RolloutResult:
+    """What a rollout gave.
+
+    Attributes:
+        trajectories: One a task, in the order of the tasks, failed ones included.
+        generate_s: Seconds in which the sampler was at work.
+        search_s: Seconds in which nothing but searches was under way.
+        total_s: Seconds in all.
+    """
+
+    trajectories: list[Trajectory] = field(default_factory=list)
+    generate_s: float = 0.0
+    search_s: float = 0.0
+    total_s: float = 0.0
+
+    @property
+    def num_failed(self) -> int:
+        """Episodes that something else than the policy ended."""
+        return sum(trajectory.failed for trajectory in self.trajectories)
+
+
+async def rollout(
+    tasks: Sequence[EpisodeTask],
+    *,
+    sampler: Sampler,
+    codec: TextCodec,
+    engine: SearchEngine,
+    episode_settings: EpisodeSettings,
+    settings: RolloutSettings,
+    seed: int,
+) -> RolloutResult:
+    """Play one episode a task.
+
+    With an engine that answers equal requests equally, the result depends on the arguments alone (up to rounding in the
+    last bits, where slow searches change which episodes are generated together).
+
+    Args:
+        tasks: What to play.
+        sampler: The policy. It is called in a thread of its own, so searches go on meanwhile.
+        codec: Its tokenizer's codec.
+        engine: Who answers searches, one call an episode; an engine that never waits is called directly, with all
+            searches that are wanted at that time.
+        episode_settings: The rules of the episodes.
+        settings: Budgets, and how much may fail.
+        seed: Where all randomness comes from, with each task's key.
+
+    Raises:
+        RolloutError: More episodes failed than `settings.max_failure_rate` allows.
+        NonFiniteError: The policy's logits are NaN or infinite.
+    """
+    began = time.perf_counter()
+    play = _Play(sampler, engine)
+    conversations = [Conversation(task, codec, episode_settings, settings, seed) for task in tasks]
+    await play.run([conversation for conversation in conversations if conversation.begin()])
+    result = RolloutResult(
+        trajectories=[conversation.trajectory for conversation in conversations],
+        generate_s=play.generate_s,
+        search_s=play.search_s,
+        total_s=time.perf_counter() - began,
+    )
+    _check_failures(result, settings.max_failure_rate, play.error)
+    return result
+
+
+def rollout_sync(
+    tasks: Sequence[EpisodeTask],
+    *,
+    sampler: Sampler,
+    codec: TextCodec,
+    engine: SearchEngine,
+    episode_settings: EpisodeSettings,
+    settings: RolloutSettings,
+    seed: int,
+) -> RolloutResult:
+    """`rollout` for callers without an event loop; all calls share one, so an engine keeps its connections."""
+    return run_blocking(
+        rollout(
+            tasks,
+            sampler=sampler,
+            codec=codec,
+            engine=engine,
+            episode_settings=episode_settings,
+            settings=settings,
+            seed=seed,
+        )
+    )
+
+
+def _check_failures(result: RolloutResult, max_failure_rate: float, cause: Exception | None) -> None:
+    failed = [trajectory for trajectory in result.trajectories if trajectory.failed]
+    if len(failed) > max_failure_rate * len(result.trajectories):
+        raise RolloutError(
+            f"{len(failed)} of {len(result.trajectories)} episodes failed, more than max_failure_rate="
+            f"{max_failure_rate} allows. The first (question {failed[0].question_id!r}): {failed[0].error}"
+        ) from cause
+
+
+class _Play:
+    """One rollout in progress."""
+
+    def __init__(self, sampler: Sampler, engine: SearchEngine) -> None:
+        self.generate_s = 0.0
+        self.search_s = 0.0
+        self.error: Exception | None = None
+        self._sampler = sampler
+        self._engine = engine
+        self._ready: list[Conversation] = []
+        self._speaking: list[Conversation] = []
+        self._generating: asyncio.Future[list[Generation]] | None = None
+        self._searching: dict[asyncio.Future[SearchResult], Conversation] = {}
+
+    async def run(self, conversations: Sequence[Conversation]) -> None:
+        """Drive the conversations to their ends."""
+        self._ready = list(conversations)
+        with ThreadPoolExecutor(1, thread_name_prefix="sampler") as thread:
+            try:
+                while self._ready or self._generating or self._searching:
+                    if self._ready and self._generating is None:
+                        self._start_generating(thread)
+                    await self._next()
+            finally:
+                for search in self._searching:
+                    search.cancel()
+
+    def _start_generating(self, thread: ThreadPoolExecutor) -> None:
+        self._speaking, self._ready = self._ready, []
+        requests = [conversation.request() for conversation in self._speaking]
+        self._generating = asyncio.get_running_loop().run_in_executor(thread, self._generate, requests)
+
+    def _generate(self, requests: list[GenerationRequest]) -> list[Generation]:
+        began = time.perf_counter()
+        try:
+            return self._sampler.generate(requests)
+        finally:
+            self.generate_s += time.perf_counter() - began
+
+    async def _next(self) -> None:
+        """Wait until something is done, then go on with everything that is."""
+        pending: set[asyncio.Future[object]] = {*self._searching}  # type: ignore[arg-type]
+        if self._generating is not None:
+            pending.add(self._generating)  # type: ignore[arg-type]
+        began, only_searches = time.perf_counter(), self._generating is None
+        done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        if only_searches:
+            self.search_s += time.perf_counter() - began
+        # By their own order, not the set's, so that equal runs make equal batches.
+        for search in [search for search in self._searching if search in done]:
+            conversation = self._searching.pop(search)
+            self._observe(conversation, search.result())
+        if self._generating is not None and self._generating in done:
+            generating, self._generating = self._generating, None
+            self._take(generating)
+
+    def _take(self, generating: asyncio.Future[list[Generation]]) -> None:
+        try:
+            generations = generating.result()
+            if len(generations) != len(self._speaking):
+                raise RuntimeError(f"{len(generations)} generations came back for {len(self._speaking)} requests.")
+        except ZeroSearchError:
+            raise
+        except Exception as error:
+            self.error = self.error or error
+            for conversation in self._speaking:
+                conversation.fail(error)
+            return
+        wanted: list[tuple[Conversation, SearchRequest]] = []
+        for conversation, generation in zip(self._speaking, generations, strict=True):
+            request = self._guard(conversation, lambda c=conversation, g=generation: c.take(g))  # type: ignore[misc]
+            if isinstance(request, SearchRequest):
+                wanted.append((conversation, request))
+            elif not conversation.done:
+                self._ready.append(conversation)
+        self._search(wanted)
+
+    def _search(self, wanted: Sequence[tuple[Conversation, SearchRequest]]) -> None:
+        if not isinstance(self._engine, SyncSearchEngine):
+            for conversation, request in wanted:
+                search = asyncio.ensure_future(_search_one(self._engine, request))
+                self._searching[search] = conversation
+            return
+        began = time.perf_counter()
+        results = _search_now(self._engine, [request for _, request in wanted])
+        self.search_s += time.perf_counter() - began
+        for (conversation, _), result in zip(wanted, results, strict=True):
+            self._observe(conversation, result)
+
+    def _observe(self, conversation: Conversation, result: SearchResult) -> None:
+        self._guard(conversation, lambda: conversation.observe(result))
+        if not conversation.done:
+            self._ready.append(conversation)
+
+    def _guard(self, conversation: Conversation, act: Callable[[], SearchRequest | None]) -> SearchRequest | None:
+        try:
+            return act()
+        except Exception as error:
+            self.error = self.error or error
+            conversation.fail(error)
+            return None
+
+
+def _search_now(engine: SyncSearchEngine, requests: list[SearchRequest]) -> list[SearchResult]:
+    """Search all at once; if that raises, one by one, so that only what is at fault fails."""
+    if not requests:
+        return []
+    try:
+        results = engine.search_now(requests)
+        if isinstance(results, list) and len(results) == len(requests):
+            return results
+        error: Exception = _wrong_count(engine, len(requests), results)
+    except Exception as raised:
+        error = raised
+    if len(requests) == 1:
+        return [_failure(engine, error)]
+    return [_search_now(engine, [request])[0] for request in requests]
+
+
+async def _search_one(engine: SearchEngine, request: SearchRequest) -> SearchResult:
+    try:
+        results = await engine.search([request])
+        if isinstance(results, list) and len(results) == 1:
+            return results[0]
+        return _failure(engine, _wrong_count(engine, 1, results))
+    except Exception as error:
+        return _failure(engine, error)
+
+
+def _wrong_count(engine: SearchEngine, wanted: int, results: object) -> EngineContractError:
+    got = f"{len(results)} results" if isinstance(results, list) else f"a {type(results).__name__}"
+    return EngineContractError(f"Engine {engine.name!r} was given {wanted} requests and returned {got}.")
+
+
+def _failure(engine: SearchEngine, error: Exception) -> SearchResult:
+    name = getattr(engine, "name", type(engine).__name__)
+    return SearchResult(documents=(), engine=str(name), error=f"{type(error).__name__}: {error}")
