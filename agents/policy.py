@@ -80,6 +80,19 @@ class Policy:
         value = getattr(self.model.config, "max_position_embeddings", None)
         return value if isinstance(value, int) and value > 0 else None
 
+    def check_context(self, num_tokens: int) -> None:
+        """Refuse episodes that are longer than the model can read.
+
+        Raises:
+            ConfigError: They may be.
+        """
+        most = self.max_context_tokens
+        if most is not None and num_tokens > most:
+            raise ConfigError(
+                f"max_episode_tokens={num_tokens} is more than the {most} tokens that the model's positions are made "
+                "for: lower it, or take a model with a longer context."
+            )
+
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """The ids that end a turn: the generation config's and the tokenizer's."""
