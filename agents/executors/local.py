@@ -1,0 +1,81 @@
+"""Everything in this process: the sampler reads the learner's own weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agents.conversation import EpisodeTask, RolloutSettings
+from agents.learner import Example, Learner, TokenLossFunction
+from agents.losses import Aggregation
+from agents.rollout import RolloutResult, rollout_sync
+from agents.samplers.base import SamplingSettings
+from zs_env.episode import EpisodeSettings
+from zs_env.types import SearchEngine
+
+__all__ = ["LocalExecutor"]
+
+
+class LocalExecutor:
+    """Plays and learns in one process.
+
+    Args:
+        learner: Whose policy is played and trained.
+        engine: Who answers searches.
+        episode_settings: The rules.
+        rollout_settings: The budgets.
+        sampling: How tokens are drawn; must be fit for training.
+        seed: The run's seed.
+
+    Raises:
+        ConfigError: The sampling would bias the ratio, or episodes may be longer than the model's context.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        *,
+        engine: SearchEngine,
+        episode_settings: EpisodeSettings,
+        rollout_settings: RolloutSettings,
+        sampling: SamplingSettings,
+        seed: int,
+    ) -> None:
+        sampling.check_for_training()
+        learner.policy.check_context(rollout_settings.max_episode_tokens)
+        self.learner = learner
+        self.sampler = learner.policy.sampler(sampling)
+        self._engine = engine
+        self._episode_settings = episode_settings
+        self._rollout_settings = rollout_settings
+        self._seed = seed
+
+    def rollout(self, tasks: Sequence[EpisodeTask]) -> RolloutResult:
+        """Play one episode a task."""
+        return rollout_sync(
+            tasks,
+            sampler=self.sampler,
+            codec=self.learner.policy.codec,
+            engine=self._engine,
+            episode_settings=self._episode_settings,
+            settings=self._rollout_settings,
+            seed=self._seed,
+        )
+
+    def with_reference(self, examples: Sequence[Example]) -> list[Example]:
+        """See `Learner.with_reference`."""
+        return self.learner.with_reference(examples)
+
+    def update(
+        self,
+        examples: Sequence[Example],
+        loss_function: TokenLossFunction,
+        *,
+        aggregation: Aggregation,
+        learning_rate: float,
+    ) -> dict[str, float]:
+        """See `Learner.update`."""
+        return self.learner.update(examples, loss_function, aggregation=aggregation, learning_rate=learning_rate)
+
+    def publish(self, weight_version: int) -> None:
+        """Nothing to copy: the weights are shared; their version is told."""
+        self.sampler.weight_version = weight_version

@@ -1,0 +1,309 @@
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from agents.conversation import EpisodeTask, RolloutSettings
+from agents.errors import NonFiniteError
+from agents.executors import LocalExecutor
+from agents.grpo import Grpo, GrpoLoss, GrpoSettings
+from agents.learner import Example, Learner
+from agents.metrics import METRICS
+from agents.optimization import OptimizerSettings
+from agents.policy import Policy
+from agents.questions import NoiseSchedule, QuestionOrder
+from agents.rollout import RolloutResult
+from agents.samplers import SamplingSettings
+from agents.testing import byte_tokenizer, tiny_lfm2
+from agents.trajectory import TokenSegment, Trajectory
+from zs_env.curriculum import Curriculum
+from zs_env.episode import EpisodeSettings
+from zs_env.errors import ConfigError
+from zs_env.types import Question
+
+
+def make_trajectory(group: int, reward: float, num_policy: int, *, num_prompt: int = 6, seed: int = 0) -> Trajectory:
+    generator = torch.Generator().manual_seed(seed + 100 * group + num_policy)
+    draw = lambda count: tuple(torch.randint(250, (count,), generator=generator).tolist())  # noqa: E731
+    first = max(num_policy // 2, 1)
+    segments = [
+        TokenSegment("prompt", draw(num_prompt), ""),
+        TokenSegment("policy", draw(first), "", (-5.0,) * first),
+        TokenSegment("environment", draw(9), ""),
+    ]
+    if num_policy > first:
+        segments.append(TokenSegment("policy", draw(num_policy - first), "", (-5.5,) * (num_policy - first)))
+    return Trajectory(
+        question_id=f"q{group}",
+        question="q",
+        golden_answers=("a",),
+        group=group,
+        segments=segments,
+        reward=reward,
+        status="answered",
+        actions=["answer"],
+    )
+
+
+EXAMPLES = [Example(make_trajectory(n // 2, 0.0, 1 + 5 * n), (-1.0) ** n * (1 + n)) for n in range(7)]
+
+
+def gradients(learner: Learner) -> list[torch.Tensor]:
+    found = [parameter.grad.clone() for parameter in learner.policy.model.parameters() if parameter.grad is not None]
+    learner.optimizer.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
+@pytest.mark.parametrize("micro_batch_tokens", [1, 60, 130])
+def test_defect_14_uneven_micro_batches_give_the_gradient_of_the_whole_batch(
+    tiny_policy: Policy, aggregation: Any, micro_batch_tokens: int
+) -> None:
+    tiny_policy.model.double()
+    loss = GrpoLoss(GrpoSettings(entropy_coef=0.01))
+    whole = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=10**9, entropy_gradient=True)
+    first = whole.accumulate(EXAMPLES, loss, aggregation)
+    expected = gradients(whole)
+    parts = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=micro_batch_tokens, entropy_gradient=True)
+    second = parts.accumulate(EXAMPLES, loss, aggregation)
+    for one, other in zip(expected, gradients(parts), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-9)
+    assert first == pytest.approx(second, rel=1e-5)
+
+
+def test_the_loss_equals_a_double_loop_over_tokens(tiny_policy: Policy) -> None:
+    settings = GrpoSettings(clip_low=0.2, clip_high=0.28)
+    learner = Learner(tiny_policy, OptimizerSettings())
+    loss = learner.accumulate(EXAMPLES, GrpoLoss(settings), "token_mean")["loss"]
+    total, count = 0.0, 0
+    for example in EXAMPLES:
+        ids, mask = example.trajectory.ids(), example.trajectory.policy_mask()
+        sampled = example.trajectory.sampled_logprobs()
+        with torch.no_grad():
+            logprobs = tiny_policy.model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
+        for place, is_policy in enumerate(mask):
+            if is_policy:
+                ratio = math.exp(float(logprobs[place - 1, ids[place]]) - sampled[place])
+                clipped = min(max(ratio, 0.8), 1.28)
+                total -= min(ratio * example.advantage, clipped * example.advantage)
+                count += 1
+    assert loss == pytest.approx(total / count, rel=1e-4)
+
+
+def test_defect_13_retrieved_tokens_have_no_part_in_the_loss(tiny_policy: Policy) -> None:
+    # The last retrieved block comes after all policy tokens: whatever stands there, loss and gradient are the same.
+    learner, loss = Learner(tiny_policy, OptimizerSettings()), GrpoLoss(GrpoSettings())
+    found = []
+    for tokens in ((1, 2, 3), (200, 201, 202, 203, 204)):
+        trajectory = make_trajectory(0, 1.0, 6)
+        trajectory.segments.append(TokenSegment("environment", tokens, ""))
+        found.append((learner.accumulate([Example(trajectory, 1.0)], loss, "token_mean")["loss"], gradients(learner)))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_changes_no_weight(tiny_policy: Policy) -> None:
+    learner = Learner(tiny_policy, OptimizerSettings(learning_rate=1.0))
+    before = copy.deepcopy(tiny_policy.model.state_dict())
+    with pytest.raises(NonFiniteError, match="not applied"):
+        learner.update(
+            [Example(make_trajectory(0, 1.0, 4), math.nan)],
+            GrpoLoss(GrpoSettings()),
+            aggregation="token_mean",
+            learning_rate=1.0,
+        )
+    for name, value in tiny_policy.model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(parameter.grad is None for parameter in tiny_policy.model.parameters())
+
+
+def test_defect_05_the_kl_term_of_an_update_pulls_towards_the_reference(tiny_policy: Policy) -> None:
+    # The policy has left its reference; with no advantage at all, updates must bring it back.
+    learner = Learner(tiny_policy, OptimizerSettings(learning_rate=1e-2), keep_reference=True)
+    with torch.no_grad():
+        for parameter in tiny_policy.model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    examples = learner.with_reference([replace(example, advantage=0.0) for example in EXAMPLES])
+    loss = GrpoLoss(GrpoSettings(kl_coef=1.0))
+    kl = [learner.update(examples, loss, aggregation="token_mean", learning_rate=1e-2)["kl"] for _ in range(15)]
+    assert kl[-1] < 0.5 * kl[0]
+
+
+def make_executor(policy: Policy, engine: Any, settings: GrpoSettings, **changes: Any) -> LocalExecutor:
+    learner = Learner(policy, OptimizerSettings(learning_rate=1e-2), keep_reference=settings.kl_coef > 0)
+    options: dict[str, Any] = {
+        "engine": engine,
+        "episode_settings": EpisodeSettings(prompt="short", max_turns=2, reward=changes.pop("reward", first_letters)),
+        "rollout_settings": RolloutSettings(max_new_tokens=12, max_episode_tokens=600),
+        "sampling": SamplingSettings(),
+        "seed": 0,
+    }
+    return LocalExecutor(learner, **(options | changes))
+
+
+def first_letters(outcome: Any) -> float:
+    """A reward that a random model can earn: the share of its characters that come before 'n'."""
+    text = "".join(outcome.actions)
+    return sum(char < "n" for char in text) / max(len(text), 1)
+
+
+def make_grpo(executor: Any, questions: Sequence[Question], settings: GrpoSettings, **changes: Any) -> Grpo:
+    options: dict[str, Any] = {
+        "optimizer": OptimizerSettings(learning_rate=1e-2),
+        "noise": NoiseSchedule(),
+        "seed": 0,
+    }
+    return Grpo(executor, questions, settings, **(options | changes))  # type: ignore[arg-type]
+
+
+def test_a_policy_learns_what_is_rewarded(tiny_policy: Policy, engine: Any, questions: list[Question]) -> None:
+    settings = GrpoSettings(total_steps=12, questions_per_step=4, group_size=8)
+    grpo = make_grpo(make_executor(tiny_policy, engine, settings), questions, settings)
+    rewards = [grpo.step(step).metrics["reward_mean"] for step in range(12)]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.15
+
+
+def test_steps_are_deterministic_and_every_metric_is_defined(engine: Any, questions: list[Question]) -> None:
+    settings = GrpoSettings(
+        total_steps=2,
+        questions_per_step=3,
+        group_size=4,
+        kl_coef=0.01,
+        entropy_coef=0.01,
+        num_epochs=2,
+        num_minibatches=2,
+        zero_variance="keep",
+    )
+    runs = []
+    for _ in range(2):
+        policy = Policy(tiny_lfm2(), byte_tokenizer())
+        grpo = make_grpo(make_executor(policy, engine, settings), questions, settings)
+        runs.append([grpo.step(step) for step in range(2)])
+    for one, other in zip(*runs, strict=True):
+        assert [t.ids() for t in one.trajectories] == [t.ids() for t in other.trajectories]
+        untimed = {name for name in one.metrics if not name.endswith("_s")}
+        assert {n: one.metrics[n] for n in untimed} == {n: other.metrics[n] for n in untimed}
+        assert set(one.metrics) <= set(METRICS)
+        assert one.metrics["num_updates"] == 4
+        assert one.metrics["logprob_difference"] < 1e-4
+        assert {t.weight_version for t in one.trajectories} == {runs[0].index(one)}
+
+
+class PlayedBefore:
+    """An executor that gives trajectories made by hand and records what it should learn from."""
+
+    def __init__(self, trajectories: list[Trajectory]) -> None:
+        self.trajectories = trajectories
+        self.learned: list[list[Example]] = []
+        self.tasks: list[EpisodeTask] = []
+
+    def rollout(self, tasks: Sequence[EpisodeTask]) -> RolloutResult:
+        self.tasks = list(tasks)
+        return RolloutResult(trajectories=self.trajectories)
+
+    def update(self, examples: Sequence[Example], loss_function: Any, **_: Any) -> dict[str, float]:
+        self.learned.append(list(examples))
+        return {"loss": 0.0, "ratio_max": 1.0, "logprob_difference": 0.0}
+
+    def publish(self, weight_version: int) -> None:
+        self.version = weight_version
+
+
+def test_defect_17_failed_episodes_are_counted_and_not_learned_from(questions: list[Question]) -> None:
+    played = [
+        make_trajectory(0, 1.0, 4),
+        make_trajectory(0, 0.0, 5),
+        make_trajectory(0, 0.0, 6),
+        # All but one of the second group failed, so there is nothing to compare that one with.
+        make_trajectory(1, 1.0, 7),
+        make_trajectory(1, 0.0, 8),
+    ]
+    played[1].status, played[4].status = "search_failed", "failed"
+    executor = PlayedBefore(played)
+    step = make_grpo(executor, questions, GrpoSettings(questions_per_step=2)).step(0)
+    assert [example.trajectory for example in executor.learned[0]] == [played[0], played[2]]
+    # Rewards 1 and 0, sample std 0.7071: ±0.7071.
+    assert [example.advantage for example in executor.learned[0]] == pytest.approx([0.7071, -0.7071], abs=1e-4)
+    assert step.metrics["num_failed"] == 2
+    assert step.metrics["reward_mean"] == pytest.approx(2 / 3)
+
+
+def test_groups_that_teach_nothing_are_left_out_or_kept_by_name(questions: list[Question]) -> None:
+    played = [make_trajectory(0, 1.0, 4), make_trajectory(0, 0.0, 5), make_trajectory(1, 1.0, 6)]
+    played.append(make_trajectory(1, 1.0, 7))
+    for name, expected in (("drop", 2), ("keep", 4)):
+        executor = PlayedBefore(played)
+        settings = GrpoSettings(questions_per_step=2, zero_variance=name)  # type: ignore[arg-type]
+        step = make_grpo(executor, questions, settings).step(0)
+        assert len(executor.learned[0]) == expected
+        assert step.metrics["zero_variance_share"] == 0.5
+
+
+def test_a_step_without_anything_to_learn_updates_nothing(questions: list[Question]) -> None:
+    executor = PlayedBefore([make_trajectory(0, 1.0, 4), make_trajectory(0, 1.0, 5)])
+    step = make_grpo(executor, questions, GrpoSettings()).step(0)
+    assert executor.learned == []
+    assert step.metrics["num_updates"] == 0
+
+
+def test_defect_12_a_group_is_one_question_of_one_step(questions: list[Question]) -> None:
+    # 4 questions, 3 a step: the second step holds one question of the first pass and two of the second.
+    executor = PlayedBefore([])
+    grpo = make_grpo(executor, questions, GrpoSettings(questions_per_step=3, group_size=2))
+    groups: dict[int, set[str]] = {}
+    keys = []
+    for step in range(8):
+        grpo.step(step)
+        for task in executor.tasks:
+            groups.setdefault(task.group, set()).add(task.question.id)
+            keys.append(task.key)
+    assert len(groups) == 24
+    assert all(len(ids) == 1 for ids in groups.values())
+    assert len(set(keys)) == len(keys) == 48
+
+
+def test_defect_04_a_pass_asks_every_question_the_tail_included() -> None:
+    order = QuestionOrder(10, seed=3)
+    asked = [index for step in range(5) for index in order.take(step, 4)]
+    assert sorted(asked[:10]) == sorted(asked[10:]) == list(range(10))
+    assert asked[:10] != asked[10:] != list(range(10))
+    # A resumed run asks the same without having asked before.
+    assert QuestionOrder(10, seed=3).take(4, 4) == asked[16:]
+
+
+def test_noise_follows_the_curriculum_or_the_mix() -> None:
+    curriculum = NoiseSchedule(curriculum=Curriculum(start=0.25, end=0.5, total_steps=203))
+    assert [round(curriculum.probability(step, 5), 4) for step in (0, 101, 203)] == [0.25, 0.3328, 0.5]
+    mixed = NoiseSchedule(mix=(0.0, 0.5))
+    assert [mixed.probability(9, index) for index in range(4)] == [0.0, 0.5, 0.0, 0.5]
+    with pytest.raises(ConfigError, match="either"):
+        NoiseSchedule(curriculum=Curriculum(start=0, end=1, total_steps=2), mix=(0.5,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"group_size": 1}, "group_size"),
+        ({"std": "biased"}, "std must be one of"),
+        ({"clip_low": 1.0}, "clip_low"),
+        ({"kl_coef": -0.1}, "kl_coef"),
+        ({"kl_coef": math.nan}, "kl_coef"),
+        ({"num_minibatches": 9, "questions_per_step": 8}, "never split"),
+        ({"aggregation": "sum"}, "aggregation"),
+    ],
+)
+def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        GrpoSettings(**changes)
+
+
+def test_the_local_executor_refuses_what_can_not_be_trained(tiny_policy: Policy, engine: Any) -> None:
+    with pytest.raises(ConfigError, match="top_p"):
+        make_executor(tiny_policy, engine, GrpoSettings(), sampling=SamplingSettings(top_p=0.9))
+    with pytest.raises(ConfigError, match="max_episode_tokens=5000"):
+        make_executor(tiny_policy, engine, GrpoSettings(), rollout_settings=RolloutSettings(max_episode_tokens=5000))
