@@ -35,9 +35,9 @@ __all__ = ["AtlasReplies", "Plan"]
 
 NUM_PHRASINGS = 3
 MIN_FACTS = 3  # main and two distractors, however few documents there are
-HANDS = 4_096  # a deck's size: a power of two
-LARGE_HANDS = 512  # where a hand has more than ten documents
+HANDS = 1_024  # of a deck: a power of two, few enough to stay in a processor's cache
 MAX_DECKS = 64
+_NONE: frozenset[int] = frozenset()
 TRIES = 10
 
 
@@ -121,25 +121,23 @@ class AtlasReplies:
     def reply(self, plan: Plan, useful: bool, seed: int, topk: int) -> tuple[Document, ...]:
         """Write a reply of `topk` documents."""
         bits = mix(seed)
-        golden = plan.golden
-        options = plan.options
+        options, all_fillers, _, relation, golden = plan
+        fillers: tuple[int, ...] = ()
+        alike: frozenset[int] = _NONE
+        asked = -1
         if options:
             choice = (bits >> 26) % len(options) if len(options) > 1 else 0
-            asked = options[choice]
-            fillers = plan.fillers[choice]
+            asked, fillers = options[choice], all_fillers[choice]
             alike = self._alike[asked]
-            relation = plan.relation or self._facts[asked].relation
-        else:
-            asked, fillers, alike = -1, (), frozenset()
-            relation = plan.relation or RELATIONS[(bits >> 26) % len(RELATIONS)]
+        if relation is None:
+            relation = self._facts[asked].relation if options else RELATIONS[(bits >> 26) % len(RELATIONS)]
         deck = self._decks.get((relation, topk)) or self._new_deck(relation, topk)
-        mask = len(deck) - 1
-        place = bits & mask
+        place = bits & (HANDS - 1)
         for _ in range(TRIES):
             hand = deck[place] or self._deal(relation, topk, place, deck)
             if golden.isdisjoint(hand.facts) and alike.isdisjoint(hand.facts):
                 break
-            place = (place + (bits >> 9 | 1)) & mask
+            place = (place + (bits >> 10 | 1)) & (HANDS - 1)
         else:
             hand = self._repair(hand, relation, golden | alike, bits)
         facts, documents, main, about_main, about_other = hand
@@ -176,7 +174,7 @@ class AtlasReplies:
     def _new_deck(self, relation: str, topk: int) -> list[Hand | None]:
         while len(self._decks) >= MAX_DECKS:
             self._decks.pop(next(iter(self._decks)), None)
-        deck: list[Hand | None] = [None] * (HANDS if topk <= 10 else LARGE_HANDS)
+        deck: list[Hand | None] = [None] * HANDS
         self._decks[relation, topk] = deck
         return deck
 
