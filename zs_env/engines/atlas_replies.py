@@ -12,8 +12,9 @@ No sentence but main of a useful reply holds the asked answer, or a golden answe
 Z and W are drawn as often as the split's questions ask about them, and sentences stand in random order: a reply's words
 alone don't tell whether it is useful, only reading them against the query does.
 
-Replies are dealt rather than composed: a *hand* is a reply about nothing in particular, made once and kept; a request
-picks one by its seed and replaces main or a filler in it. That makes a reply cost microseconds.
+Replies are dealt rather than composed: a *hand* has distractors, fillers and their order, is made once, and serves
+useful and noisy replies alike; a request picks one by its seed and fills in what depends on E, Z and W. That makes a
+reply cost microseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import NamedTuple
 
-from zs_env.engines.draws import Draws, mix
+from zs_env.engines.draws import PRIME, Draws, mix
 from zs_env.engines.grounding import Grounder
 from zs_env.questions.atlas import World
 from zs_env.questions.atlas_text import JOINER, RELATIONS, template_words
@@ -46,28 +47,26 @@ class Plan(NamedTuple):
 
     Attributes:
         options: The facts that answer the query: one, several if it names an entity alone, or none.
-        fillers: For each option, the facts about the same entity that may stand beside it.
         supports: Whether an option is what the query asked for.
         relation: The relation that it asks for, if any.
         golden: The facts whose sentences hold a golden answer of the question.
     """
 
     options: tuple[int, ...]
-    fillers: tuple[tuple[int, ...], ...]
     supports: bool
     relation: str | None
     golden: frozenset[int]
 
 
 class Hand(NamedTuple):
-    """A reply about nothing in particular.
+    """A reply with three places left open.
 
     Attributes:
-        facts: Its facts, in the order of their documents.
-        documents: A document a fact.
-        main: Where the main fact stands.
+        facts: A fact a place, to fall back to for the two fillers; -1 for main.
+        documents: A document a place; a stand-in for main.
+        main: Where main stands.
         about_main: Where a filler about main's entity stands; -1 if none does.
-        about_other: Where the filler stands that becomes one about E in a noisy reply; -1 if none does.
+        about_other: Where the filler about E (noisy) or W (useful) stands; -1 if none does.
     """
 
     facts: tuple[int, ...]
@@ -102,7 +101,12 @@ class AtlasReplies:
         self._holding = lru_cache(maxsize=4_096)(self._find_holding)
         by_answers = {fact.answers: self._find_holding(fact.answers) for fact in self._facts}
         self._alike = [by_answers[fact.answers] for fact in self._facts]
-        self._documents: list[tuple[Document, ...] | None] = [None] * len(self._facts)
+        self._siblings = [
+            tuple(n for n in self._about[fact.entity.name] if n != number) for number, fact in enumerate(self._facts)
+        ]
+        self._documents = [
+            tuple(Document(fact.sentence(phrasing)) for phrasing in range(NUM_PHRASINGS)) for fact in self._facts
+        ]
         self._decks: dict[tuple[str, int], list[Hand | None]] = {}
 
     def plan(self, query: str, golden_answers: tuple[str, ...]) -> Plan:
@@ -112,55 +116,60 @@ class AtlasReplies:
         entity, relation = grounding.entity, grounding.relation
         known = self._about.get(entity.name, ()) if entity is not None and entity.split == self._world.split else ()
         options = tuple(n for n in known if relation is None or self._facts[n].relation == relation)
-        fillers = tuple(
-            tuple(n for n in known if n != option and n not in golden and n not in self._alike[option])
-            for option in options
-        )
-        return Plan(options, fillers, bool(options) and not grounding.asks_other, relation, golden)
+        return Plan(options, bool(options) and not grounding.asks_other, relation, golden)
 
     def reply(self, plan: Plan, useful: bool, seed: int, topk: int) -> tuple[Document, ...]:
         """Write a reply of `topk` documents."""
         bits = mix(seed)
-        options, all_fillers, _, relation, golden = plan
-        fillers: tuple[int, ...] = ()
-        alike: frozenset[int] = _NONE
-        asked = -1
+        more = bits * 48271 % PRIME
+        options, _, relation, golden = plan
+        asked, alike = -1, _NONE
         if options:
-            choice = (bits >> 26) % len(options) if len(options) > 1 else 0
-            asked, fillers = options[choice], all_fillers[choice]
+            asked = options[bits % len(options)] if len(options) > 1 else options[0]
             alike = self._alike[asked]
         if relation is None:
-            relation = self._facts[asked].relation if options else RELATIONS[(bits >> 26) % len(RELATIONS)]
+            relation = self._facts[asked].relation if options else RELATIONS[bits % len(RELATIONS)]
+        pool = self._pools[relation]
+        hand = self._pick_hand(relation, topk, bits >> 4, golden, alike)
+        facts, documents, main, about_main, about_other = hand
+        if useful and options:
+            number, other = asked, pool[more % len(pool)]
+        else:
+            number = self._pick_main(pool, more, golden, alike, facts)
+            other = asked if len(options) == 1 else pool[bits % len(pool)]
+        written = list(documents)
+        written[main] = self._documents[number][(bits >> 16) % NUM_PHRASINGS]
+        for place, subject in ((about_main, number), (about_other, other)):
+            if place >= 0:
+                siblings = self._siblings[subject]
+                if siblings:
+                    more = more * 48271 % PRIME
+                    filler = siblings[more % len(siblings)]
+                    if filler not in golden and filler not in alike and filler not in facts:
+                        written[place] = self._documents[filler][(more >> 8) % NUM_PHRASINGS]
+        return tuple(written) if topk >= MIN_FACTS else _merge(written, topk, bits)
+
+    def _pick_hand(self, relation: str, topk: int, bits: int, golden: frozenset[int], alike: frozenset[int]) -> Hand:
+        """A hand without facts that may not stand in the reply."""
         deck = self._decks.get((relation, topk)) or self._new_deck(relation, topk)
         place = bits & (HANDS - 1)
         for _ in range(TRIES):
             hand = deck[place] or self._deal(relation, topk, place, deck)
             if golden.isdisjoint(hand.facts) and alike.isdisjoint(hand.facts):
-                break
+                return hand
             place = (place + (bits >> 10 | 1)) & (HANDS - 1)
-        else:
-            hand = self._repair(hand, relation, golden | alike, bits)
-        facts, documents, main, about_main, about_other = hand
-        if asked >= 0:
-            written = list(documents)
-            slot = about_other
-            if useful:
-                written[main] = self._document(asked, (bits >> 14) % NUM_PHRASINGS)
-                slot = about_main
-            if slot >= 0 and fillers and (useful or len(options) == 1):
-                filler = fillers[(bits >> 16) % len(fillers)]
-                if filler not in facts:
-                    written[slot] = self._document(filler, (bits >> 20) % NUM_PHRASINGS)
-            documents = tuple(written)
-        return documents if topk >= MIN_FACTS else _merge(documents, topk, bits)
+        return self._repair(hand, relation, golden | alike, bits)
 
-    def _document(self, number: int, phrasing: int) -> Document:
-        documents = self._documents[number]
-        if documents is None:
-            fact = self._facts[number]
-            documents = tuple(Document(fact.sentence(k)) for k in range(NUM_PHRASINGS))
-            self._documents[number] = documents
-        return documents[phrasing]
+    def _pick_main(
+        self, pool: Sequence[int], bits: int, golden: frozenset[int], alike: frozenset[int], facts: tuple[int, ...]
+    ) -> int:
+        """A fact for the place of a noisy reply's main sentence."""
+        for _ in range(TRIES):
+            number = pool[bits % len(pool)]
+            if number not in golden and number not in alike and self._alike[number].isdisjoint(facts):
+                return number
+            bits = bits * 48271 % PRIME
+        return self._draw(Draws(bits), pool, golden | alike, facts)
 
     def _find_holding(self, answers: tuple[str, ...]) -> frozenset[int]:
         """The facts whose sentences hold every word of one of the answers, at least."""
@@ -184,26 +193,26 @@ class AtlasReplies:
         num_facts = max(topk, MIN_FACTS)
         num_distractors = max(MIN_FACTS - 1, (num_facts - 1) // 2)
         pool = self._pools[relation]
-        main = draws.pick(pool)
-        facts = [main]
+        stand_in = draws.pick(pool)
+        avoid = self._alike[stand_in]  # of answers with few values, leave some that main can have
+        facts: list[int] = []
         for _ in range(num_distractors):
-            facts.append(self._draw(draws, pool, self._alike[main], facts))
+            facts.append(self._draw(draws, pool, avoid, facts))
         about_main = about_other = -1
-        while len(facts) < num_facts:
-            turn = len(facts) - num_distractors - 1
-            subject = draws.pick(facts[1:])
+        while len(facts) < num_facts - 1:
+            turn = len(facts) - num_distractors
             if turn == 0 and draws.below(2):
-                subject, about_main = main, len(facts)
+                about_main = len(facts)
             elif turn == 1:
-                subject, about_other = draws.pick(pool), len(facts)
-            siblings = [n for n in self._about[self._facts[subject].entity.name] if n != subject]
-            facts.append(self._draw(draws, siblings or self._everything, self._alike[main], facts))
-        order = draws.shuffle(list(range(num_facts)))
-        ordered = tuple(facts[i] for i in order)
+                about_other = len(facts)
+            siblings = self._siblings[draws.pick(facts[:num_distractors])]
+            facts.append(self._draw(draws, siblings or self._everything, avoid, facts))
+        order = draws.shuffle(list(range(-1, num_facts - 1)))
+        ordered = tuple(facts[i] if i >= 0 else -1 for i in order)
         hand = Hand(
             ordered,
-            tuple(self._document(number, draws.below(NUM_PHRASINGS)) for number in ordered),
-            order.index(0),
+            tuple(self._documents[n if n >= 0 else stand_in][draws.below(NUM_PHRASINGS)] for n in ordered),
+            order.index(-1),
             order.index(about_main) if about_main >= 0 else -1,
             order.index(about_other) if about_other >= 0 else -1,
         )
@@ -214,11 +223,11 @@ class AtlasReplies:
         """Replace the facts of a hand that may not stand there."""
         draws = Draws(bits)
         facts, documents = list(hand.facts), list(hand.documents)
-        for slot, number in enumerate(hand.facts):
+        for place, number in enumerate(hand.facts):
             if number in avoid:
                 pool = self._pools[relation] if self._facts[number].relation == relation else self._everything
-                facts[slot] = self._draw(draws, pool, avoid, facts)
-                documents[slot] = self._document(facts[slot], draws.below(NUM_PHRASINGS))
+                facts[place] = self._draw(draws, pool, avoid, facts)
+                documents[place] = self._documents[facts[place]][draws.below(NUM_PHRASINGS)]
         return hand._replace(facts=tuple(facts), documents=tuple(documents))
 
     def _draw(self, draws: Draws, pool: Sequence[int], avoid: AbstractSet[int], used: Sequence[int]) -> int:

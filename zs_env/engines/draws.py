@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-__all__ = ["Draws", "mix"]
+__all__ = ["PRIME", "Draws", "mix"]
 
 T = TypeVar("T")
 
-_PRIME = 2**31 - 1
+PRIME = 2**31 - 1
+"""The modulus of the draws: x becomes 48271 x mod PRIME (MINSTD)."""
 
 
 def mix(seed: int) -> int:
@@ -23,16 +24,16 @@ def mix(seed: int) -> int:
 
 
 class Draws:
-    """A stream of draws (MINSTD: x becomes 48271 x mod 2^31 - 1), small and fast and good enough to pick sentences."""
+    """A stream of draws, small and fast and good enough to pick sentences."""
 
     __slots__ = ("_state",)
 
     def __init__(self, seed: int) -> None:
-        self._state = mix(seed + 1) % (_PRIME - 1) + 1
+        self._state = mix(seed + 1) % (PRIME - 1) + 1
 
     def below(self, limit: int) -> int:
         """An integer in [0, limit)."""
-        self._state = self._state * 48271 % _PRIME
+        self._state = self._state * 48271 % PRIME
         return self._state % limit
 
     def pick(self, options: Sequence[T]) -> T:
