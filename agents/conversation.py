@@ -16,7 +16,7 @@ from zs_env.episode import Episode, EpisodeSettings, Step
 from zs_env.errors import ConfigError, EngineContractError
 from zs_env.types import Question, SearchRequest, SearchResult
 
-__all__ = ["Conversation", "EpisodeTask", "RolloutSettings", "episode_generator", "is_inside_thought"]
+__all__ = ["Conversation", "EpisodeTask", "RolloutSettings", "episode_generator", "is_inside_thought", "record_search"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +113,7 @@ class Conversation:
             hops=hops if isinstance(hops, int) else None,
         )
         self.done = False
+        self.last_step: Step | None = None
         self.episode = Episode(question, episode_settings, episode_generator(seed, task.key), task.noise_probability)
         self._codec = codec
         self._settings = settings
@@ -127,7 +128,8 @@ class Conversation:
         Returns:
             Whether the episode can be played: a prompt that doesn't fit the budget fails it.
         """
-        text = self.episode.begin().new_text
+        self.last_step = self.episode.begin()
+        text = self.last_step.new_text
         ids = self._codec.encode_first(text)
         if not ids or not self._leaves_room(len(ids)):
             self.fail(
@@ -190,7 +192,7 @@ class Conversation:
         except EngineContractError as error:
             broken = SearchResult(documents=(), engine=str(getattr(result, "engine", "?")), error=str(error))
             step = self.episode.observe(broken)
-        self.trajectory.searches.append(_record(step))
+        self.trajectory.searches.append(record_search(step))
         self.trajectory.error = step.info["search"]["error"]
         self._go_on(step, encoded.get(step.new_text))
 
@@ -203,8 +205,10 @@ class Conversation:
 
     def _go_on(self, step: Step, ids: list[int] | None = None) -> None:
         """Record the end of the episode, or add what the environment said to the tokens."""
+        self.last_step = step
         if step.terminated or step.truncated:
-            self._finish(step)
+            self.done = True
+            self.record_end(self.trajectory, step)
             return
         ids = self._codec.encode(step.new_text) if ids is None else ids
         if not self._leaves_room(len(ids)):
@@ -213,9 +217,9 @@ class Conversation:
             return
         self._add(TokenSegment("environment", tuple(ids), step.new_text))
 
-    def _finish(self, step: Step) -> None:
-        self.done = True
-        trajectory = self.trajectory
+    @staticmethod
+    def record_end(trajectory: Trajectory, step: Step) -> None:
+        """Write down how an episode ended, from its last step."""
         trajectory.status = step.info["status"]
         trajectory.reward = step.reward
         trajectory.answer = step.info["answer"]
@@ -232,7 +236,8 @@ class Conversation:
         self._ids.extend(segment.ids)
 
 
-def _record(step: Step) -> SearchRecord:
+def record_search(step: Step) -> SearchRecord:
+    """The record of the search that a step of `Episode.observe` tells of."""
     search: dict[str, Any] = step.info["search"]
     return SearchRecord(
         turn=step.info["turn"],

@@ -52,7 +52,7 @@ class TransformersSampler:
         settings: SamplingSettings | None = None,
         *,
         eos_ids: Collection[int] = (),
-        max_batch_tokens: int = 262_144,
+        max_batch_tokens: int = 65_536,
         compact_below: float = 0.8,
     ) -> None:
         self.model = model

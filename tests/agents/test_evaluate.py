@@ -1,0 +1,137 @@
+from typing import Any
+
+import pytest
+
+from agents.conversation import RolloutSettings
+from agents.evaluate import evaluate_callable, evaluate_policy, measure, pick_questions
+from agents.intervals import difference_interval, wilson_interval
+from agents.policy import Policy
+from agents.samplers import ScriptedSampler
+from agents.trajectory import SearchRecord, Trajectory
+from zs_env.episode import EpisodeSettings
+from zs_env.types import Question
+
+SHORT = EpisodeSettings(prompt="short")
+
+
+def searched(turn: int, quality: str) -> SearchRecord:
+    return SearchRecord(
+        turn=turn,
+        query="q",
+        quality=quality,  # type: ignore[arg-type]
+        noise_probability=0.5,
+        seed=0,
+        supports_query=None,
+        contains_golden=False,
+        engine="e",
+        num_documents=1,
+        cut=False,
+        cached=False,
+        latency_s=0.0,
+        cost=0.0,
+        error=None,
+    )
+
+
+def played(actions: str, qualities: str, match: float, hops: int, status: str = "answered") -> Trajectory:
+    """Actions by first letters (s, a, i), and the quality (n, u) of each search that was carried out."""
+    kinds = {"s": "search", "a": "answer", "i": "invalid"}
+    turns = [turn for turn, action in enumerate(actions, 1) if action == "s"]
+    return Trajectory(
+        question_id="q",
+        question="q",
+        golden_answers=("a",),
+        group=0,
+        actions=[kinds[action] for action in actions],
+        searches=[searched(t, {"n": "noisy", "u": "useful"}[q]) for t, q in zip(turns, qualities, strict=False)],
+        exact_match=match,
+        status=status,  # type: ignore[arg-type]
+        hops=hops,
+    )
+
+
+def test_the_record_by_hand() -> None:
+    greedy = [
+        played("ssa", "nu", 1.0, 1),  # again after noisy: yes; after useful: no
+        played("sa", "n", 0.0, 1),  # after noisy: no
+        played("ssa", "uu", 1.0, 2),  # after useful: yes, then no
+        # After the invalid action comes a search, but it is not the next action; the last search is not carried out.
+        played("sis", "n", 0.0, 2, "out_of_turns"),  # after noisy: no
+        played("s", "", 0.0, 1, "search_failed"),  # in no other number
+    ]
+    record = measure(greedy, [played("a", "", 1.0, 1), played("a", "", 0.0, 1)])
+    assert record["n"] == 4
+    assert record["num_failed"] == 1
+    assert record["em_greedy"] == 0.5
+    assert record["em_sampled"] == 0.5
+    assert record["searches_per_episode"] == 6 / 4
+    assert record["search_again_after_noisy"] == pytest.approx(1 / 3)
+    assert record["search_again_after_useful"] == pytest.approx(1 / 3)
+    single = record["search_again_single_hop"]
+    assert (single["after_noisy"], single["n_noisy"], single["after_useful"], single["n_useful"]) == (0.5, 2, 0.0, 1)
+    assert single["difference"] == 0.5
+    assert record["em_greedy_by_hops"]["1"]["em"] == 0.5
+    assert record["em_greedy_by_hops"]["2"]["n"] == 2
+    assert record["answered_share"] == 0.75
+
+
+def test_nothing_counted_is_none_and_not_zero() -> None:
+    record = measure([played("a", "", 1.0, 1)], None)
+    assert record["search_again_after_noisy"] is None
+    assert record["search_again_single_hop"]["difference_ci"] is None
+    assert record["em_sampled"] is None
+
+
+def test_intervals_by_their_papers() -> None:
+    # Newcombe 1998b, table II, example (a): 56/70 against 48/80: 0.0524 to 0.3339. Wilson of 81/263: .2553 to .3662.
+    assert difference_interval(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def act(transcript: str) -> str:
+    for country, capital in (("Dolmira", "Karthen"), ("Ostavia", "Brunnel")):
+        if f"of {country}?" in transcript:
+            known = f"The capital of {country} is {capital}" in transcript
+            return f"<answer>{capital}</answer>" if known else f"<search>capital of {country}</search>"
+    return "<answer>no idea</answer>"
+
+
+def test_a_callable_and_a_model_are_measured_alike(tiny_policy: Policy, engine: Any, questions: list[Question]) -> None:
+    common: dict[str, Any] = {
+        "engine": engine,
+        "episode_settings": SHORT,
+        "noise_probability": 0.5,
+        "seed": 4,
+    }
+    by_callable = evaluate_callable(act, questions * 5, **common)
+    scripted = ScriptedSampler(tiny_policy.codec, act)
+    by_model = evaluate_policy(
+        tiny_policy,
+        questions * 5,
+        rollout_settings=RolloutSettings(max_new_tokens=60, max_episode_tokens=3000),
+        samplers=(scripted, scripted),
+        **common,
+    )
+    assert by_callable == by_model | {"em_sampled": None}
+    assert by_callable["em_greedy"] > 0.4
+    assert by_callable["search_again_after_noisy"] > 0.5 > by_callable["search_again_after_useful"]
+
+
+def test_evaluation_with_a_real_sampler_is_repeatable(
+    tiny_policy: Policy, engine: Any, questions: list[Question]
+) -> None:
+    limits = RolloutSettings(max_new_tokens=8, max_episode_tokens=800)
+    options: dict[str, Any] = {"engine": engine, "episode_settings": SHORT, "rollout_settings": limits}
+    first = evaluate_policy(tiny_policy, questions, **options)
+    assert first == evaluate_policy(tiny_policy, questions, **options)
+    assert first["em_sampled"] is not None
+
+
+def test_a_limit_picks_the_same_questions_in_every_run() -> None:
+    source: Any = [Question(id=str(n), question=f"{n}?", golden_answers=("x",)) for n in range(100)]
+    some = pick_questions(source, 10)
+    assert [question.id for question in some] == [question.id for question in pick_questions(source, 10)]
+    assert len({question.id for question in some}) == 10
+    assert [question.id for question in some] != [str(n) for n in range(10)]
+    assert pick_questions(source, None) == pick_questions(source, 1000) == source
