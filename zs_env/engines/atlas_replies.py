@@ -116,6 +116,8 @@ class AtlasReplies:
         entity, relation = grounding.entity, grounding.relation
         known = self._about.get(entity.name, ()) if entity is not None and entity.split == self._world.split else ()
         options = tuple(n for n in known if relation is None or self._facts[n].relation == relation)
+        if known and not options:  # a fact that the atlas lacks
+            return Plan(known, False, None, golden)
         return Plan(options, bool(options) and not grounding.asks_other, relation, golden)
 
     def reply(self, plan: Plan, useful: bool, seed: int, topk: int) -> tuple[Document, ...]:
@@ -126,7 +128,7 @@ class AtlasReplies:
         asked, alike = -1, _NONE
         if options:
             asked = options[bits % len(options)] if len(options) > 1 else options[0]
-            alike = self._alike[asked]
+            alike = self._alike[asked] if len(options) == 1 else self._alike[asked].union(options)
         if relation is None:
             relation = self._facts[asked].relation if options else RELATIONS[bits % len(RELATIONS)]
         pool = self._pools[relation]
@@ -139,13 +141,15 @@ class AtlasReplies:
             other = asked if len(options) == 1 else pool[bits % len(pool)]
         written = list(documents)
         written[main] = self._documents[number][(bits >> 16) % NUM_PHRASINGS]
+        last = -1
         for place, subject in ((about_main, number), (about_other, other)):
             if place >= 0:
                 siblings = self._siblings[subject]
                 if siblings:
                     more = more * 48271 % PRIME
                     filler = siblings[more % len(siblings)]
-                    if filler not in golden and filler not in alike and filler not in facts:
+                    if filler not in golden and filler not in alike and filler not in facts and filler != last:
+                        last = filler
                         written[place] = self._documents[filler][(more >> 8) % NUM_PHRASINGS]
         return tuple(written) if topk >= MIN_FACTS else _merge(written, topk, bits)
 

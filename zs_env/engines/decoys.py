@@ -82,7 +82,7 @@ def make_name(draws: Draws, num_syllables: int = 2) -> str:
 
 def _replace(word: str, num_words: int, draws: Draws) -> str:
     """Another word of the same kind."""
-    if word[0].isdigit():
+    if word[0].isdecimal():
         return _other_number(word, draws)
     folded = word.casefold()
     options = _CLASS_OF.get(folded)
