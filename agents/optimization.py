@@ -10,13 +10,14 @@ from typing import Any, Literal, get_args
 import torch
 
 from agents.errors import NonFiniteError
-from zs_env.curriculum import check_whole
+from zs_env.curriculum import check_probability, check_whole
 from zs_env.errors import ConfigError
 
 __all__ = ["OptimizerSettings", "Schedule", "apply_gradients", "make_optimizer"]
 
 Schedule = Literal["constant", "linear"]
-"""What the learning rate does after its warm-up: it stays, or it falls in a straight line to 0 after the last step."""
+"""What the learning rate does after its warm-up: it stays, or it falls in a straight line
+to `final_fraction` of its height after the last step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class OptimizerSettings:
     Attributes:
         learning_rate: At its highest, above 0.
         schedule: See `Schedule`.
+        final_fraction: Where a falling rate ends, in [0, 1]: 0 is at nothing, 0.1 at a tenth.
         warmup_steps: Training steps over which the rate rises from 0 in a straight line.
         betas: Decay of the first and second moment.
         eps: Added to the root of the second moment.
@@ -35,6 +37,7 @@ class OptimizerSettings:
 
     learning_rate: float = 1e-6
     schedule: Schedule = "constant"
+    final_fraction: float = 0.0
     warmup_steps: int = 0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -53,6 +56,7 @@ class OptimizerSettings:
             raise ConfigError(f"betas must be two numbers in [0, 1); got {self.betas!r}.")
         if self.schedule not in get_args(Schedule):
             raise ConfigError(f"schedule must be one of {get_args(Schedule)}; got {self.schedule!r}.")
+        check_probability("final_fraction", self.final_fraction)
         check_whole("warmup_steps", self.warmup_steps, least=0)
 
     def rate_at(self, step: int, total_steps: int) -> float:
@@ -67,7 +71,8 @@ class OptimizerSettings:
             return self.learning_rate * (step + 1) / self.warmup_steps
         if self.schedule == "constant":
             return self.learning_rate
-        return self.learning_rate * max(total_steps - step, 0) / max(total_steps - self.warmup_steps, 1)
+        left = max(total_steps - step, 0) / max(total_steps - self.warmup_steps, 1)
+        return self.learning_rate * (self.final_fraction + (1.0 - self.final_fraction) * left)
 
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:

@@ -1,0 +1,325 @@
+"""The command line, `python -m agents train | eval | ask`: flags to settings, nothing ignored in silence.
+
+torch and transformers are imported by the commands that need them, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from zs_env.errors import ConfigError, ZeroSearchError
+
+__all__ = ["main", "parser", "sections_of"]
+
+_FLAGS: dict[str, tuple[str, str]] = {
+    "algorithm": ("run", "algorithm"),
+    "seed": ("run", "seed"),
+    "threads": ("run", "threads"),
+    "model": ("model", "source"),
+    "questions": ("questions", "source"),
+    "split": ("questions", "split"),
+    "limit": ("questions", "limit"),
+    "search_mode": ("search", "mode"),
+    "simulation_llm": ("search", "simulation_llm"),
+    "base_url": ("search", "base_url"),
+    "topk": ("search", "topk"),
+    "start_threshold": ("noise", "start_threshold"),
+    "end_threshold": ("noise", "end_threshold"),
+    "max_turns": ("episode", "max_turns"),
+    "prompt": ("episode", "prompt"),
+    "reward": ("episode", "reward"),
+    "max_new_tokens": ("rollout", "max_new_tokens"),
+    "max_episode_tokens": ("rollout", "max_episode_tokens"),
+    "temperature": ("sampling", "temperature"),
+    "total_steps": ("grpo", "total_steps"),
+    "questions_per_step": ("grpo", "questions_per_step"),
+    "group_size": ("grpo", "group_size"),
+    "kl_coef": ("grpo", "kl_coef"),
+    "learning_rate": ("optimizer", "learning_rate"),
+    "eval_questions": ("evaluation", "source"),
+    "eval_split": ("evaluation", "split"),
+    "eval_limit": ("evaluation", "limit"),
+}
+"""Flag of `train` to section and key."""
+
+
+def _shared(command: argparse.ArgumentParser, *, model_help: str) -> None:
+    add = command.add_argument
+    add("--model", metavar="MODEL", help=model_help)
+    add("--search-mode", metavar="MODE", help="who answers searches, for example template")
+    add("--simulation-llm", metavar="MODEL", help="the model that plays the search engine, where the mode takes one")
+    add("--base-url", metavar="URL", help="the server of that model")
+    add("--topk", type=int, metavar="N", help="documents a search")
+    add("--max-turns", type=int, metavar="N", help="actions an episode")
+    add("--prompt", metavar="PROMPT", help="default, short, or a text with {question} in it")
+    add("--max-new-tokens", type=int, metavar="N", help="the most tokens of one action")
+    add("--max-episode-tokens", type=int, metavar="N", help="the most tokens of an episode")
+    add("--seed", type=int, metavar="N", help="where all randomness comes from")
+    add("--threads", type=int, metavar="N", help="threads that torch computes with")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m agents", description="Language-model policies that learn to search.", allow_abbrev=False
+    )
+    # Each command sets `run`, what `main` calls with the parsed flags.
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a policy and measure it before and after", allow_abbrev=False)
+    add = train.add_argument
+    add("--preset", metavar="NAME", help="a named run to start from, for example quickstart; other flags change it")
+    add("--algorithm", metavar="NAME", help="grpo")
+    _shared(train, model_help="the policy to start from: a folder in Hugging Face format, or an id of the hub")
+    add("--questions", metavar="SOURCE", help="atlas, a jsonl, json, csv or parquet file, or hf:<id>")
+    add("--split", metavar="NAME", help="the split that is trained on")
+    add("--limit", type=int, metavar="N", help="train on a fixed sample of this many questions")
+    add("--start-threshold", type=float, metavar="P", help="chance of noisy documents at the first step")
+    add("--end-threshold", type=float, metavar="P", help="chance of noisy documents at the last step")
+    add("--total-steps", type=int, metavar="N", help="training steps")
+    add("--questions-per-step", type=int, metavar="N", help="questions of a step")
+    add("--group-size", type=int, metavar="N", help="episodes a question")
+    add("--kl-coef", type=float, metavar="C", help="weight of the KL penalty towards the first weights")
+    add("--learning-rate", type=float, metavar="R", help="the highest learning rate")
+    add("--temperature", type=float, metavar="T", help="of sampling")
+    add("--reward", metavar="NAME", help="em, f1 or containment")
+    add("--eval-questions", metavar="SOURCE", help="what is measured on, if it isn't a split of what is trained on")
+    add("--eval-split", metavar="NAME", help="the split that is measured on")
+    add("--eval-limit", type=int, metavar="N", help="measure on a fixed sample of this many questions")
+    add(
+        "--run-name",
+        metavar="NAME",
+        help="the run's folder in --runs; the preset's or algorithm's name if left out",
+    )
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the folder of all runs (runs)")
+    add("--overwrite", action="store_true", help="replace a run of the same name")
+    add("--json", type=Path, metavar="FILE", help="write the summary there too")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("eval", help="measure a policy", allow_abbrev=False)
+    add = evaluate.add_argument
+    _shared(evaluate, model_help="the policy: a folder in Hugging Face format, or an id of the hub (needed)")
+    add("--questions", metavar="SOURCE", default="atlas", help="atlas, a file, or hf:<id> (atlas)")
+    add("--split", metavar="NAME", help="the split (test, of atlas)")
+    add("--limit", type=int, metavar="N", help="a fixed sample of this many questions (all)")
+    add(
+        "--noise-probability",
+        type=float,
+        action="append",
+        metavar="P",
+        help="chance of noisy documents; may be given again (0 and 0.5)",
+    )
+    add("--no-sampled", action="store_true", help="play greedily alone")
+    add("--json", type=Path, metavar="FILE", help="write the record there")
+    evaluate.set_defaults(run=_evaluate)
+
+    ask = commands.add_parser("ask", help="watch a policy answer one question", allow_abbrev=False)
+    add = ask.add_argument
+    add("question", help="a question of the atlas, or any other together with --golden")
+    _shared(ask, model_help="the policy: a folder in Hugging Face format, or an id of the hub")
+    add(
+        "--script",
+        action="append",
+        metavar="TEXT",
+        help="instead of a model: what to say, an action at a time; may be given again",
+    )
+    add("--golden", action="append", metavar="TEXT", help="an accepted answer; may be given again")
+    add("--noise-probability", type=float, default=0.0, metavar="P", help="chance of noisy documents (0)")
+    add("--sample", action="store_true", help="draw tokens instead of taking the likeliest")
+    add("--json", type=Path, metavar="FILE", help="write the trajectory there")
+    ask.set_defaults(run=_ask)
+    return top
+
+
+def _say(line: str, stream: TextIO | None = None) -> None:
+    (stream or sys.stdout).write(line + "\n")
+
+
+def sections_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The settings that flags give, over those of the preset."""
+    from agents.config import load_preset
+
+    sections = load_preset(options.preset) if getattr(options, "preset", None) else {}
+    for flag, (section, key) in _FLAGS.items():
+        value = getattr(options, flag, None)
+        if value is not None:
+            sections.setdefault(section, {})[key] = value
+    if options.start_threshold is not None or options.end_threshold is not None:
+        sections["noise"].pop("mix", None)  # a preset's mix gives way to thresholds that are asked for
+    return sections
+
+
+def _quiet_transformers() -> None:
+    """Keep transformers from telling how it loads a model, which a newcomer takes for something wrong."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _train(options: argparse.Namespace) -> None:
+    from agents.config import load_config
+    from agents.report import comparison_table
+    from agents.runs import RunFolder, write_json
+    from agents.train import train
+
+    _quiet_transformers()
+    config = load_config(sections_of(options), origin=f"preset {options.preset}" if options.preset else "flags")
+    name = options.run_name or options.preset or config.run.algorithm
+    run = RunFolder(name, root=options.runs, overwrite=options.overwrite)
+    summary = train(config, run, say=lambda line: _say(line, sys.stderr))
+    if options.json:
+        write_json(options.json, summary)
+    _say(comparison_table(summary["before"], summary["after"]))
+    seconds = summary["seconds"]
+    _say(
+        f"\nRollout {seconds['rollout']:.0f} s, update {seconds['update']:.0f} s, everything {seconds['total']:.0f} s. "
+        f'All of it is in {run.path}; try\n  python -m agents ask "What is the capital of Senegal?" '
+        f"--model {run.checkpoint} --prompt {config.episode.prompt!r}"
+    )
+
+
+def _settings_for_playing(options: argparse.Namespace) -> Any:
+    """The sections that `eval` and `ask` share with training, from their flags and the checkpoint's own run."""
+    from agents.config import load_config
+
+    _quiet_transformers()
+    sections: dict[str, dict[str, Any]] = _sections_of_run(options.model)
+    for flag in [
+        "search_mode",
+        "simulation_llm",
+        "base_url",
+        "topk",
+        "max_turns",
+        "prompt",
+        "max_new_tokens",
+        "max_episode_tokens",
+        "threads",
+    ]:
+        value = getattr(options, flag)
+        if value is not None:
+            section, key = _FLAGS[flag]
+            sections.setdefault(section, {})[key] = value
+    sections["model"] = sections.get("model", {}) | {"source": options.model or "scripted"}
+    return load_config(sections, origin="flags")
+
+
+def _sections_of_run(model: str | None) -> dict[str, dict[str, Any]]:
+    """How the run that a checkpoint lies in was played: its rules, its prompt and its budgets."""
+    import json
+
+    path = Path(model or "").parent / "config.json"
+    if model is None or not (Path(model) / "config.json").is_file() or not path.is_file():
+        return {}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    wanted = ("episode", "rollout", "search")
+    return {name: record[name] for name in wanted if isinstance(record.get(name), dict)}
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    import time
+
+    import torch
+
+    from agents.evaluate import evaluate_policy, pick_questions
+    from agents.policy import load_policy
+    from agents.report import measure_table
+    from agents.runs import describe_machine, write_json
+    from zs_env.questions import QuestionList, load_questions
+
+    if options.model is None:
+        raise ConfigError("eval needs --model: a folder in Hugging Face format, or an id of the hub.")
+    config = _settings_for_playing(options)
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    split = "test" if options.split is None and options.questions == "atlas" else options.split
+    source = load_questions(options.questions, split)
+    questions = pick_questions(source, options.limit)
+    policy = load_policy(config.model.path)
+    engine, seed = config.search.make_engine(), options.seed or 0
+    began = time.perf_counter()
+    records = {
+        f"noise_{noise:g}": evaluate_policy(
+            policy,
+            questions,
+            engine=engine,
+            episode_settings=config.episode.settings(config.search.topk),
+            rollout_settings=config.rollout,
+            noise_probability=noise,
+            sampled=not options.no_sampled,
+            seed=seed,
+        )
+        for noise in (options.noise_probability or (0.0, 0.5))
+    }
+    _say(measure_table(records))
+    if options.json:
+        picked = QuestionList(questions, name=source.name, split=source.split)
+        record = {
+            "schema": "zerosearch.evaluation/1",
+            "seed": seed,
+            "seconds": time.perf_counter() - began,
+            "results": records,
+            "questions": {"source": source.name, "split": source.split, "n": len(questions)},
+            "settings": {name: config.record()[name] for name in ("model", "search", "episode", "rollout")},
+            "fingerprints": {"questions": picked.fingerprint, **policy.fingerprints()},
+            "machine": describe_machine(),
+        }
+        write_json(options.json, record)
+
+
+def _ask(options: argparse.Namespace) -> None:
+    from agents.ask import answer, find_question
+    from agents.codec import TextCodec
+    from agents.runs import write_json
+    from agents.samplers import SamplingSettings, ScriptedSampler
+
+    if (options.model is None) == (options.script is None):
+        raise ConfigError("ask needs either --model or --script (one --script an action), and not both.")
+    if options.script and options.sample:
+        raise ConfigError("--sample draws a model's tokens; a --script says what it says.")
+    config = _settings_for_playing(options)
+    question = find_question(options.question, tuple(options.golden or ()))
+    if options.script:
+        from agents.testing import byte_tokenizer
+
+        codec: TextCodec = TextCodec(byte_tokenizer())
+        sampler: Any = ScriptedSampler(codec, options.script)
+    else:
+        from agents.policy import load_policy
+
+        policy = load_policy(config.model.path)
+        codec, sampler = policy.codec, policy.sampler(SamplingSettings(greedy=not options.sample))
+    trajectory = answer(
+        question,
+        sampler=sampler,
+        codec=codec,
+        engine=config.search.make_engine(),
+        episode_settings=config.episode.settings(config.search.topk),
+        rollout_settings=config.rollout,
+        noise_probability=options.noise_probability,
+        seed=options.seed or 0,
+    )
+    if options.json:
+        write_json(options.json, trajectory.to_json())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0; 2 after an error that the user can mend, which is told on standard error; 130 after an interrupt.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except ZeroSearchError as error:
+        _say(f"error: {error}", stream=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        _say("stopped", stream=sys.stderr)
+        return 130
+    return 0

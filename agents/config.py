@@ -1,0 +1,344 @@
+"""What a run is made of: sections of small settings, read from a TOML file or the command line.
+
+Every key is known, or it is an error that names it; nothing is ignored in silence.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from agents.conversation import RolloutSettings
+from agents.grpo import GrpoSettings
+from agents.optimization import OptimizerSettings
+from agents.questions import NoiseSchedule
+from agents.samplers.base import SamplingSettings
+from zs_env.curriculum import Curriculum, check_probability, check_whole
+from zs_env.engines import make_engine
+from zs_env.episode import EpisodeSettings
+from zs_env.errors import ConfigError
+from zs_env.rewards import make_reward
+from zs_env.types import SearchEngine
+
+__all__ = [
+    "ALGORITHMS",
+    "EpisodeConfig",
+    "EvaluationConfig",
+    "LearnerConfig",
+    "ModelConfig",
+    "NoiseConfig",
+    "QuestionsConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "SearchConfig",
+    "TrainConfig",
+    "load_config",
+    "load_preset",
+    "preset_names",
+]
+
+ALGORITHMS = ("grpo",)
+PRESETS = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """[run]: which algorithm, from which seed, and what is kept.
+
+    Attributes:
+        algorithm: One of `ALGORITHMS`.
+        seed: Where all randomness of training comes from.
+        threads: Threads that torch computes with; 0 leaves torch's own choice.
+        checkpoint_every: Steps between checkpoints; 0 for one at the end alone.
+        save_trajectories_every: Steps between saved samples of trajectories; 0 for none.
+        num_saved_trajectories: Trajectories in such a sample, of as many groups as may be.
+    """
+
+    algorithm: str = "grpo"
+    seed: int = 0
+    threads: int = 0
+    checkpoint_every: int = 0
+    save_trajectories_every: int = 10
+    num_saved_trajectories: int = 8
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigError(f"Unknown algorithm {self.algorithm!r}. Available: {', '.join(ALGORITHMS)}.")
+        for name in ("seed", "threads", "checkpoint_every", "save_trajectories_every", "num_saved_trajectories"):
+            check_whole(name, getattr(self, name), least=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """[model]: the policy that training starts from.
+
+    Attributes:
+        source: A folder in Hugging Face format, an id of the hub, or `preset:<folder>` for one that ships with presets.
+        dtype: The type of the weights.
+        trust_remote_code: Whether code that comes with the model may run here.
+        chat_template: Whether the tokenizer's chat template is used; left out: if there is one.
+    """
+
+    source: str = ""
+    dtype: str = "float32"
+    trust_remote_code: bool = False
+    chat_template: bool | None = None
+
+    @property
+    def path(self) -> str:
+        """Where to load it from."""
+        kind, _, name = self.source.partition(":")
+        return str(PRESETS / name) if kind == "preset" else self.source
+
+    @property
+    def shown(self) -> str:
+        """What to call it in records: of a local folder the name alone, so that no record holds a machine's paths."""
+        return Path(self.source).name if Path(self.source).exists() else self.source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionsConfig:
+    """[questions]: what is trained on.
+
+    Attributes:
+        source: What `zs_env.load_questions` takes.
+        split: A split of it.
+        limit: A fixed sample of this many questions; left out: all.
+    """
+
+    source: str = "atlas"
+    split: str | None = "train"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            check_whole("limit", self.limit, least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """[search]: who answers searches.
+
+    Attributes:
+        mode: A search mode of `zs_env.engines.make_engine`.
+        simulation_llm: The model that plays the search engine, where the mode takes one.
+        base_url: Its server, where the mode takes one.
+        topk: Documents a search.
+    """
+
+    mode: str = "template"
+    simulation_llm: str | None = None
+    base_url: str | None = None
+    topk: int = 5
+
+    def make_engine(self) -> SearchEngine:
+        """The engine; an option that the mode doesn't take is an error that names it."""
+        given = {"simulation_llm": self.simulation_llm, "base_url": self.base_url}
+        return make_engine(self.mode, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseConfig:
+    """[noise]: how likely a search of training asks for noisy documents: a curriculum, or a fixed mix.
+
+    Attributes:
+        start_threshold: The curriculum's probability at the first step.
+        end_threshold: And at the last.
+        mix: The i-th question of a step has the i-th of these, round and round.
+    """
+
+    start_threshold: float | None = None
+    end_threshold: float | None = None
+    mix: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.start_threshold is None) != (self.end_threshold is None):
+            raise ConfigError(
+                f"start_threshold (got {self.start_threshold}) and end_threshold (got {self.end_threshold}) belong "
+                "together: give both, or neither for no noise."
+            )
+        if self.mix is not None:
+            object.__setattr__(self, "mix", tuple(self.mix))
+            if self.start_threshold is not None:
+                raise ConfigError(f"Give either start_threshold and end_threshold, or mix (got {self.mix}), not both.")
+
+    def schedule(self, total_steps: int) -> NoiseSchedule:
+        """The noise of each step; the last of `total_steps` has the end threshold."""
+        if self.start_threshold is None or self.end_threshold is None:
+            return NoiseSchedule(mix=self.mix or (0.0,))
+        curriculum = Curriculum(start=self.start_threshold, end=self.end_threshold, total_steps=max(total_steps - 1, 1))
+        return NoiseSchedule(curriculum=curriculum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeConfig:
+    """[episode]: the rules.
+
+    Attributes:
+        max_turns: See `EpisodeSettings`.
+        prompt: See `EpisodeSettings`.
+        reward: A name of `zs_env.rewards.REWARDS`, or a table of names to weights.
+    """
+
+    max_turns: int = 5
+    prompt: str = "default"
+    reward: str | dict[str, float] = "em"
+
+    def settings(self, topk: int) -> EpisodeSettings:
+        """The environment's settings."""
+        return EpisodeSettings(max_turns=self.max_turns, topk=topk, reward=make_reward(self.reward), prompt=self.prompt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingConfig:
+    """[sampling]: how training draws tokens.
+
+    Attributes:
+        temperature: See `SamplingSettings`.
+    """
+
+    temperature: float = 1.0
+
+    def settings(self) -> SamplingSettings:
+        """The sampler's settings."""
+        return SamplingSettings(temperature=self.temperature)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
+    """[learner]: how gradients are computed.
+
+    Attributes:
+        micro_batch_tokens: See `Learner`.
+    """
+
+    micro_batch_tokens: int = 16_384
+
+    def __post_init__(self) -> None:
+        check_whole("micro_batch_tokens", self.micro_batch_tokens, least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """[evaluation]: what is measured before and after.
+
+    Attributes:
+        source: Where its questions come from; left out: where training's do.
+        split: Never the one that is trained on.
+        limit: A fixed sample of this many questions; left out: all.
+        noise: The chances of noise that it is measured at.
+        sampled: Whether to play each question with sampling too.
+        seed: Of its noise and sampling; the same in every run, so that runs can be compared.
+    """
+
+    source: str | None = None
+    split: str | None = "test"
+    limit: int | None = 500
+    noise: tuple[float, ...] = (0.0, 0.5)
+    sampled: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "noise", tuple(self.noise))
+        for probability in self.noise:
+            check_probability("A probability in noise", probability)
+        if self.limit is not None:
+            check_whole("limit", self.limit, least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """A whole training run; each field is a section."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    questions: QuestionsConfig = field(default_factory=QuestionsConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
+    rollout: RolloutSettings = field(default_factory=RolloutSettings)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    grpo: GrpoSettings = field(default_factory=GrpoSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if not self.model.source:
+            raise ConfigError("No model: give --model (a folder or an id of the hub) or a --preset that has one.")
+        trained = (self.questions.source, self.questions.split)
+        evaluated = (self.evaluation.source or self.questions.source, self.evaluation.split)
+        if trained == evaluated and self.evaluation.noise:
+            raise ConfigError(
+                f"Training and evaluation both use {trained[0]!r}, split {trained[1]!r}: what was trained on says "
+                "nothing about what was learned. Give another split to one of them."
+            )
+
+    def record(self) -> dict[str, Any]:
+        """All settings in plain JSON types, without anything of this machine."""
+        record = asdict(self)
+        record["model"]["source"] = self.model.shown
+        for section in ("questions", "evaluation"):
+            source = record[section]["source"]
+            if source is not None and Path(source).exists():
+                record[section]["source"] = Path(source).name
+        return record
+
+
+def preset_names() -> list[str]:
+    """The presets that there are."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_preset(name: str) -> dict[str, dict[str, Any]]:
+    """The sections of a named preset.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+    if name not in preset_names():
+        raise ConfigError(f"Unknown preset {name!r}. Available: {', '.join(preset_names())}.")
+    return tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def load_config(sections: Mapping[str, Mapping[str, Any]], *, origin: str = "the settings") -> TrainConfig:
+    """Make a run's settings of sections of plain values.
+
+    Args:
+        sections: Section to key to value, as TOML gives them.
+        origin: What to call them in errors.
+
+    Raises:
+        ConfigError: A section, key or value is unknown or wrong.
+    """
+    made: dict[str, Any] = {}
+    types = get_type_hints(TrainConfig)
+    for name, values in sections.items():
+        if name not in types:
+            raise ConfigError(f"{origin}: unknown section [{name}]. Sections: {', '.join(types)}.")
+        section = types[name]
+        known = {item.name: item for item in fields(section)}
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"{origin}: [{name}] has no {', '.join(map(repr, unknown))}. It has: {', '.join(known)}.")
+        hints = get_type_hints(section)
+        for key, value in values.items():
+            _check_type(f"{origin}: [{name}] {key}", value, hints[key])
+        made[name] = section(**values)
+    return TrainConfig(**made)
+
+
+def _check_type(where: str, value: object, hint: Any) -> None:
+    """Refuse a text where a number is wanted, and the like; the settings check ranges themselves."""
+    wanted = {item for item in (get_args(hint) or (hint,)) if isinstance(item, type)}
+    if wanted & {int, float, bool, str} and not is_dataclass(hint):
+        fits = any(
+            isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
+            for kind in wanted & {int, float, bool, str, dict}
+        )
+        if not fits and value is not None and not isinstance(value, (list, tuple, dict)):
+            names = " or ".join(sorted(kind.__name__ for kind in wanted if kind is not type(None)))
+            raise ConfigError(f"{where} must be of type {names}; got {value!r}.")

@@ -1,0 +1,1 @@
+"""Named runs, as TOML files: `python -m agents train --preset <name>`."""

@@ -1,0 +1,56 @@
+"""What a person reads at the end of a run: before and after, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["comparison_table", "measure_table"]
+
+
+def _with_interval(share: float | None, interval: Any) -> str:
+    if share is None:
+        return "–"
+    low, high = interval
+    return f"{share:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Label and value of each line about a record M."""
+    rows = [("exact match, greedy", _with_interval(record["em_greedy"], record["em_greedy_ci"]))]
+    for hops, part in record["em_greedy_by_hops"].items():
+        rows.append((f"  questions of {hops} hop{'s' if hops != '1' else ''}", _with_interval(part["em"], part["ci"])))
+    rows += [
+        ("exact match, sampled", _plain(record["em_sampled"])),
+        ("searches an episode", _plain(record["searches_per_episode"])),
+        ("searches again after noisy", _plain(record["search_again_after_noisy"])),
+        ("searches again after useful", _plain(record["search_again_after_useful"])),
+    ]
+    return rows
+
+
+def measure_table(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """One column of numbers for each chance of noise (`{"noise_0": M, …}`)."""
+    return _table([(name, {"": record}) for name, record in records.items()])
+
+
+def comparison_table(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> str:
+    """Before and after side by side, for each chance of noise."""
+    return _table([(name, {"before": before[name], "after": after[name]}) for name in before])
+
+
+def _table(parts: list[tuple[str, dict[str, Mapping[str, Any]]]]) -> str:
+    lines = []
+    for name, columns in parts:
+        rows = [_rows(record) for record in columns.values()]
+        count = next(iter(columns.values()))["n"]
+        title = f"noise {name.removeprefix('noise_')}, {count} questions"
+        lines.append("".join([f"{title:<32}", *(f"{column:<24}" for column in columns)]).rstrip())
+        for cells in zip(*rows, strict=True):
+            lines.append("".join([f"  {cells[0][0]:<30}", *(f"{value:<24}" for _, value in cells)]).rstrip())
+        lines.append("")
+    return "\n".join(lines).rstrip()

@@ -1,0 +1,136 @@
+"""A run's folder: its settings, curves, trajectories, checkpoint and summary.
+
+    runs/<name>/
+      config.json            every setting
+      events.out.tfevents.*  curves, for TensorBoard
+      trajectories.jsonl     sampled episodes, with every draw
+      checkpoint/            the policy, in Hugging Face format
+      summary.json           before and after, in the benchmarks' schema
+
+Nothing in it names this machine or its folders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from agents.errors import RunExistsError
+from agents.trajectory import Trajectory, write_trajectories
+from zs_env.errors import ConfigError
+
+__all__ = ["SCHEMA", "Logger", "RunFolder", "TensorBoardLogger", "describe_machine", "write_json"]
+
+SCHEMA = "zerosearch.training/1"
+"""The version of `summary.json`'s schema."""
+
+
+class Logger(Protocol):
+    """Where metrics go. Others than TensorBoard plug in here."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of a step."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class TensorBoardLogger:
+    """Writes TensorBoard's event files (its own writer would put this machine's name into the file's)."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+        from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
+
+        self._event: Any = Event
+        self._file = (folder / f"events.out.tfevents.{int(time.time())}.run").open("wb")
+        self._writer: Any = RecordWriter(self._file)
+        self._write(file_version="brain.Event:2")
+
+    def _write(self, **values: Any) -> None:
+        self._writer.write(self._event(wall_time=time.time(), **values).SerializeToString())
+        self._file.flush()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One scalar a metric."""
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        self._write(step=step, summary=Summary(value=values))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class RunFolder:
+    """Makes and fills `<root>/<name>`.
+
+    Args:
+        name: A plain name: letters, digits, dots, dashes and underscores.
+        root: The folder of all runs.
+        overwrite: Whether a run of that name may be replaced.
+
+    Raises:
+        ConfigError: The name is no plain name.
+        RunExistsError: There is such a run, and it may not be replaced; or the folder holds something else.
+    """
+
+    def __init__(self, name: str, *, root: Path = Path("runs"), overwrite: bool = False) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
+            raise ConfigError(f"A run's name has letters, digits, '.', '-' and '_' only; got {name!r}.")
+        self.path = root / name
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if not overwrite:
+                raise RunExistsError(
+                    f"The run {str(self.path)!r} exists. Choose another --run-name, or give --overwrite to replace it."
+                )
+            if not (self.path / "config.json").is_file():
+                raise RunExistsError(f"{str(self.path)!r} isn't a run's folder, so it is not replaced.")
+            shutil.rmtree(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the policy is saved."""
+        return self.path / "checkpoint"
+
+    def write(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write a JSON file, whole or not at all."""
+        write_json(self.path / name, record)
+
+    def add_trajectories(self, step: int, trajectories: Sequence[Trajectory]) -> None:
+        """Append trajectories of a training step (0 is the first)."""
+        write_trajectories(self.path / "trajectories.jsonl", trajectories, step=step)
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def describe_machine() -> dict[str, Any]:
+    """What speed depends on, and nothing that tells whose machine it is."""
+    import transformers
+
+    return {
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }

@@ -1,0 +1,178 @@
+"""A training run from settings to summary: measure, train, measure again."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from agents.config import EvaluationConfig, TrainConfig
+from agents.evaluate import evaluate_policy, pick_questions
+from agents.executors.local import LocalExecutor
+from agents.grpo import Grpo
+from agents.learner import Learner
+from agents.policy import Policy, load_policy
+from agents.runs import SCHEMA, Logger, RunFolder, TensorBoardLogger, describe_machine
+from agents.trajectory import Trajectory
+from zs_env.questions import QuestionList, load_questions
+from zs_env.types import Question, QuestionSource, SearchEngine
+
+__all__ = ["train"]
+
+
+def train(
+    config: TrainConfig, run: RunFolder, *, logger: Logger | None = None, say: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Train by the settings, and leave everything in the run's folder.
+
+    Args:
+        config: All settings.
+        run: Its folder.
+        logger: Where curves go; TensorBoard if left out.
+        say: Is told what is going on, in a line or two; nothing if left out.
+
+    Returns:
+        The record that `summary.json` holds.
+    """
+    began = time.perf_counter()
+    say = say or (lambda line: None)
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    # What is quick to check comes first, so that a wrong setting is told at once.
+    engine = config.search.make_engine()
+    config.episode.settings(config.search.topk)
+    config.sampling.settings().check_for_training()
+    policy = load_policy(
+        config.model.path,
+        trust_remote_code=config.model.trust_remote_code,
+        dtype=config.model.dtype,
+        use_chat_template=config.model.chat_template,
+    )
+    trained_on = _training_questions(config)
+    evaluation = _Evaluation(config, policy, engine)
+    fingerprints = {
+        "questions": {"training": trained_on.fingerprint, "evaluation": evaluation.fingerprint},
+        **policy.fingerprints(),
+    }
+    run.write("config.json", config.record())
+    before = evaluation.run("before", say)
+    trainer = _make_trainer(config, policy, engine, trained_on)
+    seconds = _train_steps(config, trainer, policy, run, logger or TensorBoardLogger(run.path))
+    policy.save(run.checkpoint)
+    after = evaluation.run("after", say)
+    summary = {
+        "schema": SCHEMA,
+        "seed": config.run.seed,
+        "seconds": {**seconds, "total": time.perf_counter() - began},
+        "before": before,
+        "after": after,
+        "settings": config.record(),
+        "fingerprints": fingerprints,
+        "machine": describe_machine(),
+    }
+    run.write("summary.json", summary)
+    return summary
+
+
+def _training_questions(config: TrainConfig) -> QuestionSource:
+    source = load_questions(config.questions.source, config.questions.split)
+    if config.questions.limit is None or config.questions.limit >= len(source):
+        return source
+    return QuestionList(pick_questions(source, config.questions.limit), name=source.name, split=source.split)
+
+
+def _make_trainer(config: TrainConfig, policy: Policy, engine: SearchEngine, questions: QuestionSource) -> Grpo:
+    learner = Learner(
+        policy,
+        config.optimizer,
+        temperature=config.sampling.temperature,
+        micro_batch_tokens=config.learner.micro_batch_tokens,
+        keep_reference=config.grpo.kl_coef > 0,
+        entropy_gradient=config.grpo.entropy_coef > 0,
+    )
+    executor = LocalExecutor(
+        learner,
+        engine=engine,
+        episode_settings=config.episode.settings(config.search.topk),
+        rollout_settings=config.rollout,
+        sampling=config.sampling.settings(),
+        seed=config.run.seed,
+    )
+    return Grpo(
+        executor,
+        questions,
+        config.grpo,
+        optimizer=config.optimizer,
+        noise=config.noise.schedule(config.grpo.total_steps),
+        seed=config.run.seed,
+    )
+
+
+def _train_steps(
+    config: TrainConfig, trainer: Grpo, policy: Policy, run: RunFolder, logger: Logger
+) -> dict[str, float]:
+    """All training steps.
+
+    Returns:
+        `rollout` and `update`: seconds of each, over all steps.
+    """
+    seconds = {"rollout": 0.0, "update": 0.0}
+    every, total = config.run.save_trajectories_every, config.grpo.total_steps
+    # disable=None: the bar is drawn on a terminal only.
+    with tqdm(range(total), desc="training", unit="step", file=sys.stderr, disable=None) as bar:
+        for step in bar:
+            result = trainer.step(step)
+            metrics = result.metrics
+            seconds["rollout"] += metrics["rollout_s"]
+            seconds["update"] += metrics["update_s"]
+            logger.log(step, metrics)
+            bar.set_postfix_str(f"exact match {metrics['exact_match']:.2f}, reward {metrics['reward_mean']:.2f}")
+            if every and (step % every == 0 or step == total - 1):
+                run.add_trajectories(step, _spread(result.trajectories, config.run.num_saved_trajectories))
+            if config.run.checkpoint_every and (step + 1) % config.run.checkpoint_every == 0:
+                policy.save(run.checkpoint)
+    logger.close()
+    return seconds
+
+
+def _spread(trajectories: Sequence[Trajectory], count: int) -> list[Trajectory]:
+    """Some trajectories, evenly over the groups."""
+    if count >= len(trajectories):
+        return list(trajectories)
+    return [trajectories[index * len(trajectories) // count] for index in range(count)]
+
+
+class _Evaluation:
+    """The same questions, noise and draws before and after."""
+
+    def __init__(self, config: TrainConfig, policy: Policy, engine: SearchEngine) -> None:
+        settings: EvaluationConfig = config.evaluation
+        self._config, self._policy, self._engine = config, policy, engine
+        self._questions: list[Question] = []
+        self.fingerprint: str | None = None
+        if settings.noise:
+            source = load_questions(settings.source or config.questions.source, settings.split)
+            self._questions = pick_questions(source, settings.limit)
+            self.fingerprint = QuestionList(self._questions, name=source.name, split=source.split).fingerprint
+
+    def run(self, when: str, say: Callable[[str], None]) -> dict[str, Any]:
+        """The record M at each chance of noise."""
+        config, measured = self._config, {}
+        for noise in config.evaluation.noise:
+            say(f"Measuring {when} training, on {len(self._questions)} questions at noise {noise:g} …")
+            measured[f"noise_{noise:g}"] = evaluate_policy(
+                self._policy,
+                self._questions,
+                engine=self._engine,
+                episode_settings=config.episode.settings(config.search.topk),
+                rollout_settings=config.rollout,
+                noise_probability=noise,
+                temperature=config.sampling.temperature,
+                sampled=config.evaluation.sampled,
+                seed=config.evaluation.seed,
+            )
+        return measured

@@ -1,0 +1,201 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from agents.cli import main
+from agents.errors import RunExistsError
+from agents.metrics import METRICS
+from agents.policy import Policy, load_policy
+from agents.runs import SCHEMA, RunFolder
+from agents.trajectory import read_trajectories
+from zs_env.errors import ConfigError
+
+QUESTION = "What is the capital of Senegal?"
+
+
+@pytest.fixture
+def checkpoint(tiny_policy: Policy, tmp_path: Path) -> Path:
+    folder = tmp_path / "tiny"
+    tiny_policy.save(folder)
+    return folder
+
+
+def train_flags(checkpoint: Path, tmp_path: Path) -> list[str]:
+    return (
+        f"train --model {checkpoint} --runs {tmp_path / 'runs'} --run-name first --prompt short --total-steps 2 "
+        f"--questions-per-step 2 --group-size 2 --max-new-tokens 8 --max-episode-tokens 500 --max-turns 2 "
+        f"--eval-limit 3 --limit 5 --start-threshold 0 --end-threshold 1 --seed 3 --json {tmp_path / 'summary.json'}"
+    ).split()
+
+
+def test_a_run_leaves_everything_and_can_be_played_on(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(train_flags(checkpoint, tmp_path)) == 0
+    folder = tmp_path / "runs" / "first"
+    shown = capsys.readouterr().out
+    assert "exact match, greedy" in shown
+    assert "before" in shown
+
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    assert set(summary) == {
+        "schema",
+        "seed",
+        "seconds",
+        "before",
+        "after",
+        "settings",
+        "fingerprints",
+        "machine",
+    }
+    assert (summary["schema"], summary["seed"]) == (SCHEMA, 3)
+    assert set(summary["seconds"]) == {"rollout", "update", "total"}
+    for when in ("before", "after"):
+        assert set(summary[when]) == {"noise_0", "noise_0.5"}
+        assert {
+            "n",
+            "em_greedy",
+            "em_greedy_ci",
+            "em_sampled",
+            "searches_per_episode",
+            "search_again_after_noisy",
+            "search_again_after_useful",
+        } <= set(summary[when]["noise_0"])
+    # Nothing of this machine: neither its folders nor its name.
+    written = "".join(path.read_text() for path in folder.glob("*.json*"))
+    assert str(tmp_path) not in written
+    assert sorted(path.name for path in folder.glob("events*"))[0].endswith(".run")
+
+    trajectories = list(read_trajectories(folder / "trajectories.jsonl"))
+    assert len(trajectories) == 8
+    assert {trajectory.noise_probability for trajectory in trajectories} == {0.0, 1.0}
+
+    logged: dict[str, int] = {}
+    for event in EventFileLoader(str(next(folder.glob("events*")))).Load():
+        for value in event.summary.value:
+            logged[value.tag] = logged.get(value.tag, 0) + 1
+    assert {"reward_mean", "exact_match", "rollout_s"} <= set(logged) <= set(METRICS)
+    assert logged["reward_mean"] == 2
+
+    # The checkpoint is played with the rules and the prompt of its run, unless flags say otherwise.
+    result = tmp_path / "eval.json"
+    arguments = f"eval --model {folder / 'checkpoint'} --limit 3 --noise-probability 0 --json {result}".split()
+    assert main(arguments) == 0
+    evaluated = json.loads(result.read_text())
+    assert evaluated["results"]["noise_0"] == summary["after"]["noise_0"]
+    assert evaluated["settings"]["episode"]["max_turns"] == 2
+    assert load_policy(folder / "checkpoint").fingerprints()["model"] == evaluated["fingerprints"]["model"]
+
+
+def test_a_run_is_not_overwritten_unless_told(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*train_flags(checkpoint, tmp_path), "--total-steps", "0", "--eval-limit", "1"]
+    assert main(flags) == 0
+    before = (tmp_path / "runs" / "first" / "summary.json").read_text()
+    assert main(flags) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "first" / "summary.json").read_text() == before
+    assert main([*flags, "--overwrite"]) == 0
+
+
+def test_overwriting_spares_what_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
+    with pytest.raises(RunExistsError, match="isn't a run"):
+        RunFolder("thesis", root=tmp_path, overwrite=True)
+    with pytest.raises(ConfigError, match=r"letters, digits"):
+        RunFolder("../elsewhere", root=tmp_path)
+    assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "precious"
+
+
+def test_ask_shows_every_step(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    script = ["--script", "<think>Hm.</think><search>capital of Senegal</search>", "--script", "<answer>Dakar</answer>"]
+    assert main(["ask", QUESTION, *script, "--json", str(tmp_path / "t.json")]) == 0
+    shown = capsys.readouterr().out
+    for piece in (QUESTION, "Hm.", "capital of Senegal", "is Dakar", "right"):
+        assert piece in shown
+    assert "\x1b[" not in shown  # no colours where there is no terminal
+    assert json.loads((tmp_path / "t.json").read_text())["reward"] == 1.0
+
+
+def test_ask_takes_other_questions_with_their_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["ask", "Who wrote Emma?", "--script", "<answer>Jane Austen</answer>"]
+    assert main(arguments) == 2
+    assert "--golden" in capsys.readouterr().err
+    assert main([*arguments, "--golden", "Austen", "--golden", "Jane Austen"]) == 0
+    assert "right" in capsys.readouterr().out
+
+
+def test_ask_plays_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = f"--model {checkpoint} --max-new-tokens 6 --max-turns 2 --prompt short --seed 1 --sample".split()
+    assert main(["ask", "what is the capital of the country where Wajir is located", *flags]) == 0
+    assert "Turn 2 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train", "No model"),
+        ("train --preset quickest", "Unknown preset 'quickest'. Available: quickstart"),
+        ("train --model x --algorithm ppo2", "Unknown algorithm 'ppo2'"),
+        ("train --model x --start-threshold 0.5", "belong together"),
+        ("train --model x --search-mode teleport", "Unknown search mode 'teleport'"),
+        ("train --model x --base-url http://h", "doesn't take 'base_url'"),
+        ("train --model x --eval-split train", "both use"),
+        ("train --model x --group-size 1", "group_size"),
+        ("train --model x --reward bleu", "Unknown reward 'bleu'"),
+        ("train --model ./nowhere", "No model at"),
+        ("eval", "eval needs --model"),
+        ("ask Q", "either --model or --script"),
+        ("ask Q --model x --script y", "not both"),
+        ("ask Q --script y --sample", "--sample"),
+    ],
+)
+def test_errors_name_what_is_wrong(
+    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+@pytest.mark.parametrize("arguments", ["train --epochs 3", "eval --mod x", "fly"])
+def test_flags_that_do_not_exist_are_refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments.split())
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert "unrecognized arguments: --" in error or "invalid choice: 'fly'" in error
+
+
+def test_thresholds_replace_the_mix_of_a_preset() -> None:
+    from agents.cli import parser, sections_of
+
+    flags = ["--preset", "quickstart", "--start-threshold", "0.1", "--end-threshold", "0.2"]
+    noise = sections_of(parser().parse_args(["train", *flags]))["noise"]
+    assert noise == {"start_threshold": 0.1, "end_threshold": 0.2}
+
+
+def test_help_does_not_load_torch() -> None:
+    code = (
+        "import sys; from agents.cli import parser; parser().format_help(); "
+        "print([name for name in ('torch', 'transformers', 'ray') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_the_local_executor_never_imports_ray() -> None:
+    code = "import sys, agents.executors.local, agents.train; print('ray' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "False"

@@ -1,0 +1,67 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.config import TrainConfig, load_config, load_preset, preset_names
+from zs_env.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_are_whole_and_make_an_engine(name: str) -> None:
+    config = load_config(load_preset(name), origin=name)
+    config.search.make_engine()
+    config.episode.settings(config.search.topk)
+    config.sampling.settings().check_for_training()
+    config.noise.schedule(config.grpo.total_steps).probability(config.grpo.total_steps - 1, 0)
+    assert config.evaluation.split != config.questions.split
+
+
+def test_the_curriculum_spans_the_steps() -> None:
+    config = load_config({"model": {"source": "m"}, "noise": {"start_threshold": 0.25, "end_threshold": 0.5}})
+    schedule = config.noise.schedule(204)
+    assert (schedule.probability(0, 0), schedule.probability(203, 0)) == (0.25, 0.5)
+    # The paper's published curve, with m = 203.
+    assert round(schedule.probability(101, 0), 4) == 0.3328
+
+
+BASE = {"model": {"source": "m"}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"modell": {}}, r"unknown section \[modell\]"),
+        ({"grpo": {"group_sizes": 3}}, r"\[grpo\] has no 'group_sizes'. It has: total_steps"),
+        ({"grpo": {"group_size": "8"}}, r"\[grpo\] group_size must be of type int; got '8'"),
+        ({"grpo": {"group_size": True}}, r"\[grpo\] group_size must be of type int; got True"),
+        ({"optimizer": {"learning_rate": "fast"}}, r"learning_rate must be of type float"),
+        ({"run": {"algorithm": "dqn"}}, r"Unknown algorithm 'dqn'. Available: grpo"),
+        ({"noise": {"end_threshold": 0.5}}, r"belong together"),
+        ({"noise": {"start_threshold": 0.1, "end_threshold": 0.5, "mix": [0.5]}}, r"not both"),
+        ({"evaluation": {"split": "train"}}, r"both use 'atlas', split 'train'"),
+        ({"evaluation": {"noise": [1.5]}}, r"between 0 and 1"),
+        ({"model": {"source": ""}}, r"No model"),
+    ],
+)
+def test_what_is_wrong_is_named(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(BASE | sections)
+
+
+def test_records_hold_no_path_of_this_machine(tmp_path: Path) -> None:
+    folder, file = tmp_path / "my-model", tmp_path / "my.jsonl"
+    folder.mkdir()
+    file.write_text("")
+    record = load_config({"model": {"source": str(folder)}, "questions": {"source": str(file)}}).record()
+    assert record["model"]["source"] == "my-model"
+    assert record["questions"]["source"] == "my.jsonl"
+    assert str(tmp_path) not in repr(record)
+
+
+def test_every_section_and_field_is_documented() -> None:
+    for section in dataclasses.fields(TrainConfig):
+        made = section.default_factory  # type: ignore[misc]
+        for field in dataclasses.fields(made):  # type: ignore[arg-type]
+            assert f"{field.name}:" in (made.__doc__ or ""), f"{section.name}.{field.name}"
