@@ -41,6 +41,7 @@ MIN_CITY_NAMES = 3  # names that GeoNames has for a city; one with fewer is ofte
 _CITY_NAME = re.compile(
     r"(?!.*\b(?:Province|District|Estate|New Town)\b)[A-ZÀ-ÖØ-ÞĀ-Ž][a-zß-öø-ÿā-ž]+(?:[ '-][A-Za-zÀ-ž]+){0,2}"
 )
+_LATIN = re.compile("[A-Za-z]")
 
 
 def build() -> dict[str, Any]:
@@ -149,7 +150,7 @@ def _cities(rows: Sequence[dict[str, Any]], countries: Sequence[Country]) -> lis
     by_code = {country.code: country for country in countries if country.code not in tables.NO_CITIES}
     places: dict[str, set[int]] = defaultdict(set)  # folded name -> ids of the cities that bear it
     for row in rows:
-        for name in (row["name"], *row["alternatenames"]):
+        for name in (row["name"], *filter(_LATIN.search, row["alternatenames"])):
             places[fold(name)].add(row["geonameid"])
     taken = {fold(name) for country in countries for name in (country.name, *country.aliases)}
     taken |= {fold(a) for c in countries for r in ("currency", "language") for a in c.facts.get(r, ())}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from zs_env.questions.atlas_text import DOCUMENTS, SINGLE_HOP, TWO_HOP, fold
@@ -156,10 +157,16 @@ def _thin(pairs: Sequence[tuple[str, str]], size: int) -> list[tuple[str, str]]:
 
 def _is_fair(templates: Sequence[str], entity: str, golden_answers: Sequence[str], answer: str = "") -> bool:
     """Whether none of the texts holds a golden answer, be it with other accents or hyphens."""
-    texts = [template.format(entity=entity, answer=answer) for template in templates]
+    texts = [_forms(template.format(entity=entity, answer=answer)) for template in templates]
     return not any(
-        f" {form(golden)} " in f" {form(text)} "
-        for text in texts
+        form in text_form
         for golden in golden_answers
-        for form in (normalize_answer, fold)
+        for text in texts
+        for form, text_form in zip(_forms(golden), text, strict=True)
     )
+
+
+@cache
+def _forms(text: str) -> tuple[str, str]:
+    """A text as answers are compared and as names are, with spaces around it so that only whole words are found in it."""
+    return f" {normalize_answer(text)} ", f" {fold(text)} "
