@@ -168,5 +168,5 @@ def _is_fair(templates: Sequence[str], entity: str, golden_answers: Sequence[str
 
 @cache
 def _forms(text: str) -> tuple[str, str]:
-    """A text as answers are compared and as names are, with spaces around it so that only whole words are found in it."""
+    """A text as answers are compared, and as names are, with spaces around it: only whole words are found in it."""
     return f" {normalize_answer(text)} ", f" {fold(text)} "

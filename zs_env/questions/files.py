@@ -39,14 +39,13 @@ def read_questions(path: Path) -> Iterator[Question]:
         raise ConfigError(f"Can't tell from its name how to read {path}: known endings are {', '.join(FORMATS)}.")
     if not path.is_file():
         raise ConfigError(f"There is no file {path} (looked for it from {Path.cwd()}).")
-    unit = file_format.unit
+    read, unit, json_cells = file_format
     num_read = 0
-    rows = file_format.read(path)
-    for question in as_questions(rows, where=str(path), stem=path.stem, unit=unit, json_cells=file_format.json_cells):
+    for question in as_questions(read(path), where=str(path), stem=path.stem, unit=unit, json_cells=json_cells):
         num_read += 1
         yield question
     if not num_read:
-        raise QuestionError(f"{path} holds no {unit}s. Give a file with at least one question.")
+        raise QuestionError(f"{path} holds no questions. Give a file with at least one.")
 
 
 def _read_jsonl(path: Path) -> Rows:
