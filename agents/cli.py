@@ -1,4 +1,4 @@
-"""The command line, `python -m agents train | eval | ask`: flags to settings, nothing ignored in silence.
+"""The command line, `python -m agents train | eval | ask | warmstart`: flags to settings, nothing ignored in silence.
 
 torch and transformers are imported by the commands that need them, so that `--help` is quick.
 """
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from agents.warmstart import command as warmstart
 from zs_env.errors import ConfigError, ZeroSearchError
 
 __all__ = ["main", "parser", "sections_of"]
@@ -132,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sample", action="store_true", help="draw tokens instead of taking the likeliest")
     add("--json", type=Path, metavar="FILE", help="write the trajectory there")
     ask.set_defaults(run=_ask)
+    warmstart.add_parser(commands)
     return top
 
 

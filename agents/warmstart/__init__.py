@@ -9,6 +9,20 @@ reinforcement learning has taught it.
 Nothing of the validation or test split is in it: not the tokenizer, not the demonstrations, not the invented names.
 """
 
-from agents.warmstart.training import WarmStartSettings, warm_start
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agents.warmstart.training import WarmStartSettings, warm_start
 
 __all__ = ["WarmStartSettings", "warm_start"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load torch only once something is used, so that the command line's `--help` is quick."""
+    if name in __all__:
+        from agents.warmstart import training
+
+        return getattr(training, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -110,9 +110,13 @@ def test_equal_seeds_give_equal_rollouts_and_the_trained_ids_are_the_sampled_one
             return generations
 
     sampler = Recording()
-    first = play(sampler, engine, tasks_for(questions, 0.5), seed=5)
-    second = play(tiny_policy.sampler(), engine, tasks_for(questions, 0.5), seed=5)
-    other = play(tiny_policy.sampler(), engine, tasks_for(questions, 0.5), seed=6)
+    short: dict[str, Any] = {
+        "settings": RolloutSettings(max_new_tokens=12, max_episode_tokens=1500),
+        "episode_settings": EpisodeSettings(prompt="short", max_turns=3),
+    }
+    first = play(sampler, engine, tasks_for(questions, 0.5), seed=5, **short)
+    second = play(tiny_policy.sampler(), engine, tasks_for(questions, 0.5), seed=5, **short)
+    other = play(tiny_policy.sampler(), engine, tasks_for(questions, 0.5), seed=6, **short)
     assert first.trajectories == second.trajectories
     assert [t.ids() for t in first.trajectories] != [t.ids() for t in other.trajectories]
     # Defect 6: every policy segment is what was sampled after exactly the ids before it.
