@@ -38,8 +38,9 @@ NUM_PHRASINGS = 3
 MIN_FACTS = 3  # main and two distractors, however few documents there are
 HANDS = 1_024  # of a deck: a power of two, few enough to stay in a processor's cache
 MAX_DECKS = 64
-_NONE: frozenset[int] = frozenset()
 TRIES = 10
+
+_NONE: frozenset[int] = frozenset()
 
 
 class Plan(NamedTuple):

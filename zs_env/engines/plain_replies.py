@@ -21,6 +21,7 @@ from functools import lru_cache
 from zs_env.actions import clean_text
 from zs_env.engines.decoys import SMALL_WORDS, make_decoy, make_name
 from zs_env.engines.draws import Draws, mix
+from zs_env.engines.grounding import MAX_QUERY_CHARS
 from zs_env.questions.atlas_text import JOINER, fold
 from zs_env.rewards import normalize_answer
 from zs_env.types import Document, Question
@@ -28,7 +29,6 @@ from zs_env.types import Document, Question
 __all__ = ["PlainReplies"]
 
 MIN_SENTENCES = 3
-MAX_QUERY_CHARS = 1_000
 MAX_QUESTION_CHARS = 4_000
 MAX_TOPIC_CHARS = 300
 MAX_DECOY_CHARS = 200
@@ -75,10 +75,11 @@ class PlainReplies:
         bits = mix(seed)
         size = max(topk, MIN_SENTENCES)
         span = max(NUM_LOOK_ALIKES, 2 * size)
-        start, stride = bits % span, _coprime(bits >> 8, span)
+        start, stride = bits % span, _coprime(bits >> 7, span)
         documents = [plan.look_alike((start + i * stride) % span, 1) for i in range(size)]
         if useful:
-            main, second = bits % size, (bits + 1 + (bits >> 12) % (size - 1)) % size
+            main = (bits >> 12) % size
+            second = (main + 1 + (bits >> 18) % (size - 1)) % size
             documents[main] = plan.answer(bits >> 16)
             documents[second] = plan.look_alike((bits >> 4) % span, 2)
         if topk >= MIN_SENTENCES:
@@ -93,10 +94,9 @@ class _Plan:
 
     def __init__(self, question: str, golden_answers: tuple[str, ...]) -> None:
         topic = clean_text(question[:MAX_QUESTION_CHARS]).strip().rstrip("?").rstrip()
-        self._topic = (
-            topic if len(topic) <= MAX_TOPIC_CHARS else topic[:MAX_TOPIC_CHARS].rpartition(" ")[0] or topic[:80]
-        )
-        self._topic = self._topic.replace('"', "'")
+        if len(topic) > MAX_TOPIC_CHARS:
+            topic = topic[:MAX_TOPIC_CHARS].rpartition(" ")[0] or topic[:MAX_TOPIC_CHARS]
+        self._topic = topic.replace('"', "'")
         self._golden = tuple(map(clean_text, golden_answers))
         self._forms = tuple(dict.fromkeys(f" {normalize_answer(golden)} " for golden in self._golden))
         self._frames = [frame for frame in _FRAMES if self._is_free(frame)] or [_BARE_FRAME]
