@@ -6,7 +6,8 @@ mostly answers, whatever the question was: the second question of two is asked w
 is a search that found nothing.
 
 Half of them may be *practice*: the whole chain is walked to its end, so that reading and copying are learned at the
-second hop too, but the choices (the token after each thought) carry no loss. Whether to go on is not shown, only how.
+second hop too, but a choice to go on (the `<search>` after a thought) carries no loss. When to go on is not shown, only
+how.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Demonstration(NamedTuple):
 
     Attributes:
         parts: Texts in order, each with whether the policy says it.
-        practice: Whether the token after each thought is left out of the loss.
+        practice: Whether choices to go on are left out of the loss.
     """
 
     parts: tuple[tuple[str, bool], ...]

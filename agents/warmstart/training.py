@@ -159,7 +159,7 @@ class _Examples:
         self._draw = draw
         self._batch_size = batch_size
         self._rng = rng
-        self._end_of_thought = policy.tokenizer.convert_tokens_to_ids(END_OF_THOUGHT)
+        self._going_on = policy.codec.encode(f"{END_OF_THOUGHT}<search>")
 
     def encode(self, demonstration: Demonstration) -> tuple[list[int], list[bool]]:
         """Ids, and for each whether it is to be imitated."""
@@ -170,7 +170,7 @@ class _Examples:
             # A choice is the token after a thought; in practice it is not shown which to make.
             ids += piece
             mask += [
-                said and not (demonstration.practice and at > 0 and piece[at - 1] == self._end_of_thought)
+                said and not (demonstration.practice and at > 0 and piece[at - 1 : at + 1] == self._going_on)
                 for at in range(len(piece))
             ]
         return ids, mask

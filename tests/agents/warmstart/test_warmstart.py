@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.policy import load_policy
+from agents.policy import Policy, load_policy
 from agents.warmstart import WarmStartSettings, warm_start
 from agents.warmstart.demonstrations import DemonstrationSettings, Demonstrator, recall
 from agents.warmstart.names import Inventor
@@ -98,22 +98,20 @@ def test_a_practised_chain_ends_in_the_right_answer(world: World) -> None:
         }
 
 
-def test_practice_does_not_show_which_choice_to_make(world: World, made: tuple[Any, Inventor]) -> None:
+def test_practice_does_not_show_when_to_go_on(world: World, made: tuple[Any, Inventor]) -> None:
     tokenizer, inventor = made
-    from agents.policy import Policy
-
     policy = Policy(make_model(ModelShape(), len(tokenizer), 0), tokenizer)
-    playing, rng = demonstrator(world, noise=0.0), random.Random(3)
+    playing, rng = demonstrator(world, ask_on=1.0, noise=0.0), random.Random(3)
     examples = _Examples(policy, lambda: playing.draw(rng, inventor), 4, rng)
-    end = tokenizer.convert_tokens_to_ids("</think>")
+    end, search, answer = tokenizer.convert_tokens_to_ids(["</think>", "<search>", "<answer>"])
+    question = next(question for question in world.questions if question.metadata["hops"] == 2)
     for practice in (True, False):
-        shown = playing.play(world.questions[0], rng, practice=practice)
+        shown = playing.play(question, rng, practice=practice)
         ids, mask = examples.encode(shown)
-        choices = [mask[at] for at in range(1, len(ids)) if ids[at - 1] == end]
-        assert choices
-        assert all(chosen is not practice for chosen in choices)
+        choices = {ids[at]: mask[at] for at in range(1, len(ids)) if ids[at - 1] == end}
+        assert choices == {search: not practice, answer: True}
         said = [text for text, policy_said in shown.parts if policy_said]
-        assert sum(mask) == sum(len(policy.codec.encode(text)) for text in said) - len(choices) * practice
+        assert sum(mask) == sum(len(policy.codec.encode(text)) for text in said) - practice
 
 
 def test_invented_names_replace_the_same_word_in_the_same_way(made: tuple[Any, Inventor]) -> None:
