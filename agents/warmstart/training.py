@@ -86,7 +86,7 @@ class WarmStartSettings:
     """
 
     seed: int = 0
-    num_steps: int = 24_000
+    num_steps: int = 20_000
     batch_size: int = 4
     learning_rate: float = 2e-3
     warmup_steps: int = 100
@@ -298,7 +298,7 @@ def _make_optimizer(model: Any, settings: WarmStartSettings) -> torch.optim.Opti
         {"params": [one for one in parameters if one.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [one for one in parameters if one.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
 def _learning_rate(step: int, settings: WarmStartSettings) -> float:
