@@ -14,6 +14,7 @@ from __future__ import annotations
 import gymnasium
 
 from zs_env.actions import STOP_STRINGS, Action, parse_action
+from zs_env.checker import check_engine
 from zs_env.curriculum import Curriculum
 from zs_env.engines import make_engine
 from zs_env.env import SimulatedSearchEnv
@@ -54,6 +55,7 @@ __all__ = [
     "UnicodeText",
     "WeightedReward",
     "ZeroSearchError",
+    "check_engine",
     "containment_score",
     "exact_match_score",
     "f1_score",

@@ -1,0 +1,33 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from agents.metrics import METRICS
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_logged_metric_is_defined_in_the_documents() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    section = page.partition("## What an evaluation records")[0]
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)) == METRICS
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    forbidden = re.compile(r"/work/|\bissue #?\d|pypi\.org/simple|TODO|FIXME")
+    for suffix in ("*.py", "*.md", "*.toml", "*.yml", "*.cff"):
+        for file in ROOT.rglob(suffix):
+            if not {".venv", "build", "site", "runs", ".git"} & set(file.relative_to(ROOT).parts) and file != Path(
+                __file__
+            ):
+                found = forbidden.search(file.read_text(encoding="utf-8"))
+                assert found is None, f"{file.relative_to(ROOT)}: {found.group() if found else ''}"
