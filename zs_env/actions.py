@@ -28,7 +28,7 @@ STOP_STRINGS: tuple[str, ...] = ("</search>", "</answer>")
 ActionKind = Literal["search", "answer", "invalid"]
 
 _TAG = re.compile(r"<(/?)(think|search|answer|information)>")
-# By far the most common text: perhaps one thought, then one action, and no other tag. The general parser agrees with it.
+# By far the most common text: perhaps one thought, then one action, no other tag. The general parser agrees with it.
 _SIMPLE = re.compile(r"(?:[^<]*<think>[^<]*</think>)?[^<]*<(search|answer)>\s*([^<\s](?:[^<]*[^<\s])?)\s*</\1>")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
