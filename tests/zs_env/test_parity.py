@@ -14,7 +14,7 @@ from gymnasium.wrappers import vector as vector_wrappers
 
 import zs_env
 from tests.zs_env.playing import WaitingEngine, random_action, row, without_time
-from zs_env import SimulatedSearchEnv, SimulatedSearchVectorEnv
+from zs_env import Document, SearchRequest, SearchResult, SimulatedSearchEnv, SimulatedSearchVectorEnv
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
 NUM_ENVS = 5
@@ -122,6 +122,18 @@ def test_a_vector_step_searches_once_for_all() -> None:
     envs.reset(seed=0)
     envs.step(["<search>x</search>"] * 4 + ["<answer>x</answer>", "nothing"])
     assert engine.calls == [4]
+
+
+def test_defect_15_every_search_keeps_its_own_question() -> None:
+    class Telling(WaitingEngine):
+        def _answer(self, request: SearchRequest) -> SearchResult:
+            return SearchResult(documents=(Document(request.question.id),), engine=self.name)
+
+    envs = SimulatedSearchVectorEnv(6, engine=Telling())
+    _, info = envs.reset(seed=0)
+    asked = list(info["question_id"])
+    *_, info = envs.step(["<search>x</search>" if i % 2 else "no action" for i in range(6)])
+    assert [info["search"]["documents"][i][0].text for i in (1, 3, 5)] == asked[1::2]
 
 
 def test_environment_i_is_seeded_with_seed_plus_i() -> None:
