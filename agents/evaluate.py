@@ -6,7 +6,7 @@ the episodes directly, and through the very same measures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,7 @@ def evaluate_policy(
     sampled: bool = True,
     seed: int = 0,
     samplers: tuple[Sampler, Sampler] | None = None,
+    sampler_options: Mapping[str, Any] | None = None,
     keep: Callable[[list[Trajectory]], None] | None = None,
 ) -> dict[str, Any]:
     """Play every question greedily and, if wanted, once more with sampling.
@@ -71,13 +72,14 @@ def evaluate_policy(
         sampled: Whether to play them.
         seed: Where noise and sampling come from.
         samplers: A greedy and a sampling sampler to use instead of making them.
+        sampler_options: What else `TransformersSampler` takes.
         keep: Is given the greedy trajectories.
 
     Returns:
         See `measure`.
     """
     if samplers is None:
-        greedy = policy.sampler(SamplingSettings(greedy=True))
+        greedy = policy.sampler(SamplingSettings(greedy=True), **(sampler_options or {}))
         samplers = (greedy, greedy.with_settings(SamplingSettings(temperature=temperature)))
     played = [
         rollout_sync(

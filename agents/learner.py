@@ -6,8 +6,10 @@ Shapes: N policy tokens of a micro-batch, laid end to end.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -70,6 +72,7 @@ class TokenLoss:
     maxima: dict[str, Tensor] = field(default_factory=dict)
 
 
+T = TypeVar("T")
 TokenLossFunction = Callable[[LossTokens], TokenLoss]
 
 
@@ -82,6 +85,8 @@ class Learner:
         temperature: What sampling divides the logits by.
         micro_batch_tokens: The most tokens, padding included, that are differentiated at once: more is faster until
             memory runs out, and the gradient is the same.
+        num_workers: Python threads that differentiate micro-batches side by side, each with gradients of its own. For
+            small models on a CPU; the gradient is the same, to the last bit.
         keep_reference: Whether to keep the frozen copy.
         entropy_gradient: Whether losses may use the entropy's gradient.
     """
@@ -93,6 +98,7 @@ class Learner:
         *,
         temperature: float = 1.0,
         micro_batch_tokens: int = 16_384,
+        num_workers: int = 1,
         keep_reference: bool = False,
         entropy_gradient: bool = False,
     ) -> None:
@@ -101,7 +107,9 @@ class Learner:
         self.optimizer = make_optimizer(policy.model.parameters(), settings)
         self._temperature = temperature
         self._micro_batch_tokens = micro_batch_tokens
+        self._num_workers = num_workers
         self._entropy_gradient = entropy_gradient
+        self._parameters = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
         self._reference: Policy | None = None
         if keep_reference:
             frozen = copy.deepcopy(policy.model).requires_grad_(False)
@@ -133,22 +141,28 @@ class Learner:
         """
         lengths = torch.tensor([example.trajectory.num_policy_tokens for example in examples])
         weights = token_weights(lengths, aggregation)
-        num_tokens, totals, maxima = 0, {"loss": 0.0}, dict[str, float]()
-        for part in self._micro_batches(examples):
+        totals, maxima = {"loss": 0.0}, dict[str, float]()
+
+        def differentiate(part: list[int]) -> tuple[Tensor, TokenLoss, tuple[Tensor | None, ...]]:
             batch = collate([examples[index].trajectory for index in part])
-            tokens = self._loss_tokens([examples[index] for index in part], batch)
-            result = loss_function(tokens)
+            result = loss_function(self._loss_tokens([examples[index] for index in part], batch))
             loss = (result.loss * weights[part][batch.flat_rows()].to(result.loss.device)).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            num_tokens += len(result.loss)
-            totals["loss"] += float(loss.detach())
+            if self._num_workers == 1:  # in place, which takes no second set of gradients and suits sharded models
+                loss.backward()  # type: ignore[no-untyped-call]
+                return loss.detach(), result, ()
+            return loss.detach(), result, torch.autograd.grad(loss, self._parameters, allow_unused=True)
+
+        for loss, result, gradients in self._map(differentiate, self._micro_batches(examples)):
+            for parameter, gradient in zip(self._parameters, gradients, strict=False):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            totals["loss"] += float(loss)
             for name, values in result.means.items():
                 totals[name] = totals.get(name, 0.0) + float(values.sum())
             for name, values in result.maxima.items():
                 maxima[name] = max(maxima.get(name, -torch.inf), float(values.max()))
-        loss_value = totals.pop("loss")
-        means = {name: total / max(num_tokens, 1) for name, total in totals.items()}
-        return {"loss": loss_value, **means, **maxima}
+        loss_value, num_tokens = totals.pop("loss"), max(int(lengths.sum()), 1)
+        return {"loss": loss_value, **{name: total / num_tokens for name, total in totals.items()}, **maxima}
 
     def update(
         self,
@@ -169,6 +183,14 @@ class Learner:
         metrics = self.accumulate(examples, loss_function, aggregation)
         norm = apply_gradients(self.optimizer, self.settings, loss=metrics["loss"], learning_rate=learning_rate)
         return {**metrics, "grad_norm": norm}
+
+    def _map(self, function: Callable[[list[int]], T], parts: list[list[int]]) -> Iterator[T]:
+        """The function of each part, in order; side by side where there are workers."""
+        if self._num_workers == 1:
+            yield from map(function, parts)
+            return
+        with ThreadPoolExecutor(self._num_workers, thread_name_prefix="learner-worker") as workers:
+            yield from workers.map(function, parts)
 
     def _micro_batches(self, examples: Sequence[Example]) -> list[list[int]]:
         return split_by_tokens([example.trajectory.num_tokens for example in examples], self._micro_batch_tokens)

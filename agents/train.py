@@ -91,6 +91,7 @@ def _make_trainer(config: TrainConfig, policy: Policy, engine: SearchEngine, que
         config.optimizer,
         temperature=config.sampling.temperature,
         micro_batch_tokens=config.learner.micro_batch_tokens,
+        num_workers=config.run.workers,
         keep_reference=config.grpo.kl_coef > 0,
         entropy_gradient=config.grpo.entropy_coef > 0,
     )
@@ -101,6 +102,7 @@ def _make_trainer(config: TrainConfig, policy: Policy, engine: SearchEngine, que
         rollout_settings=config.rollout,
         sampling=config.sampling.settings(),
         seed=config.run.seed,
+        sampler_options=config.sampler_options,
     )
     return Grpo(
         executor,
@@ -174,5 +176,6 @@ class _Evaluation:
                 temperature=config.sampling.temperature,
                 sampled=config.evaluation.sampled,
                 seed=config.evaluation.seed,
+                sampler_options=config.sampler_options,
             )
         return measured

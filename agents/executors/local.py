@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from agents.conversation import EpisodeTask, RolloutSettings
 from agents.learner import Example, Learner, TokenLossFunction
@@ -24,6 +25,7 @@ class LocalExecutor:
         episode_settings: The rules.
         rollout_settings: The budgets.
         sampling: How tokens are drawn; must be fit for training.
+        sampler_options: What else `TransformersSampler` takes.
         seed: The run's seed.
 
     Raises:
@@ -39,11 +41,12 @@ class LocalExecutor:
         rollout_settings: RolloutSettings,
         sampling: SamplingSettings,
         seed: int,
+        sampler_options: Mapping[str, Any] | None = None,
     ) -> None:
         sampling.check_for_training()
         learner.policy.check_context(rollout_settings.max_episode_tokens)
         self.learner = learner
-        self.sampler = learner.policy.sampler(sampling)
+        self.sampler = learner.policy.sampler(sampling, **(sampler_options or {}))
         self._engine = engine
         self._episode_settings = episode_settings
         self._rollout_settings = rollout_settings

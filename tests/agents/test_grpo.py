@@ -75,6 +75,16 @@ def test_defect_14_uneven_micro_batches_give_the_gradient_of_the_whole_batch(
     assert first == pytest.approx(second, rel=1e-5)
 
 
+def test_workers_side_by_side_give_the_same_gradient_to_the_last_bit(tiny_policy: Policy) -> None:
+    found = []
+    for num_workers in (1, 3):
+        learner = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=60, num_workers=num_workers)
+        metrics = learner.accumulate(EXAMPLES, GrpoLoss(GrpoSettings()), "token_mean")
+        found.append((metrics, gradients(learner)))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(one, other) for one, other in zip(found[0][1], found[1][1], strict=True))
+
+
 def test_the_loss_equals_a_double_loop_over_tokens(tiny_policy: Policy) -> None:
     settings = GrpoSettings(clip_low=0.2, clip_high=0.28)
     learner = Learner(tiny_policy, OptimizerSettings())

@@ -58,7 +58,7 @@ def test_rows_that_leave_the_batch_and_small_batches_change_nothing(model: torch
         GenerationRequest(prompt_ids=[5] * (3 + n % 5), seed=n, max_new_tokens=2 + 5 * (n % 4)) for n in range(12)
     ]
     whole = policy.sampler(NEVER, compact_below=0.0).generate(requests)
-    for options in ({"compact_below": 1.0}, {"max_batch_tokens": 60}):
+    for options in ({"compact_below": 1.0}, {"max_batch_tokens": 60, "num_workers": 3}):
         other = policy.sampler(NEVER, **options).generate(requests)
         assert [generation.ids for generation in other] == [generation.ids for generation in whole]
 
