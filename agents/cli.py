@@ -180,8 +180,8 @@ def _train(options: argparse.Namespace) -> None:
     seconds = summary["seconds"]
     _say(
         f"\nRollout {seconds['rollout']:.0f} s, update {seconds['update']:.0f} s, everything {seconds['total']:.0f} s. "
-        f'All of it is in {run.path}; try\n  python -m agents ask "What is the capital of Senegal?" '
-        f"--model {run.checkpoint} --prompt {config.episode.prompt!r}"
+        f"All of it is in {run.path}. Try\n\n"
+        f'  python -m agents ask "What is the capital of Senegal?" --model {run.checkpoint}'
     )
 
 

@@ -32,7 +32,7 @@ BASE = {"model": {"source": "m"}}
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"modell": {}}, r"unknown section \[modell\]"),
+        ({"policy": {}}, r"unknown section \[policy\]"),
         ({"grpo": {"group_sizes": 3}}, r"\[grpo\] has no 'group_sizes'. It has: total_steps"),
         ({"grpo": {"group_size": "8"}}, r"\[grpo\] group_size must be of type int; got '8'"),
         ({"grpo": {"group_size": True}}, r"\[grpo\] group_size must be of type int; got True"),
