@@ -74,7 +74,8 @@ class Fact:
     def sentence(self, phrasing: int) -> str:
         """The fact as a document writes it, in one of three phrasings (0 to 2)."""
         template = DOCUMENTS[self.relation][phrasing]
-        return upper_first(template.format(entity=self.entity.in_sentence, answer=self.answer_in_sentence))
+        text = template.format(entity=self.entity.in_sentence, answer=self.answer_in_sentence)
+        return upper_first(text.removesuffix(".") if text.endswith("..") else text)
 
 
 class World:

@@ -68,8 +68,8 @@ DROPPED_FACTS = {
     "currency": _codes("FO GG GL IM JE PA ZW"),
     # On two continents, or on the border between two.
     "continent": _codes("AM AU AW AZ CC CW CX CY EG GE ID KZ RU TL TR TT"),
-    # Not in use, or another territory's.
-    "calling_code": _codes("CC CX NF PN"),
+    # Not in use, another territory's, or outdated (Sint Maarten left +599 in 2011).
+    "calling_code": _codes("CC CX NF PN SX"),
     "domain": _codes("BL MF"),
 }
 

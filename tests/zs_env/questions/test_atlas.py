@@ -21,7 +21,7 @@ WORLDS = list(ATLAS.worlds.values())
 QUESTIONS = {split: load_questions("atlas", split) for split in SPLITS}
 
 # Change these only together with the data: records of runs hold them.
-FINGERPRINTS = {"train": "665881410c87ec57", "validation": "af96ccb437377e57", "test": "3574b3409c74fa59"}
+FINGERPRINTS = {"train": "c67d7c86fecce92a", "validation": "af96ccb437377e57", "test": "3574b3409c74fa59"}
 
 
 def phrases(text):
