@@ -3,8 +3,7 @@
 The policy is a table of nine numbers: in each of three situations, how much it likes to answer, to ask about what it
 has just found, or to search again. REINFORCE with a baseline teaches it from rewards alone to do the right one of
 each: to ask on where a question speaks of "the country where …", and to search again when the documents didn't help.
-    Run it with
-`python examples/custom_loop.py`; it takes some seconds.
+Run it with `python examples/custom_loop.py`; it takes some seconds.
 
 What to copy from it: questions come from `info["question"]` at resets, documents from `info["search"]`, and the
 reward in the step that ends an episode.

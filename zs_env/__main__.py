@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+import gymnasium
+
 from zs_env.env import SimulatedSearchEnv
 from zs_env.errors import ZeroSearchError
 
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         play(options)
-    except ZeroSearchError as error:
+    except (ZeroSearchError, gymnasium.error.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

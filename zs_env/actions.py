@@ -4,8 +4,9 @@ A policy writes `<think>…</think>` and then one action, `<search>query</search
 rules:
 
 - **The first complete action outside `<think>` wins.** It is complete where its closing tag ends; what follows is
-  ignored, and is cut from the transcript. This is also where generation with `STOP_STRINGS` stops, so a policy that
-  overruns and a policy that is stopped mean the same.
+  ignored, and is cut from the transcript. Generation with `STOP_STRINGS` stops there too. It also stops where a stop
+  string completes nothing (quoted in a thought, or after an empty query). `parse_action` then says "invalid", and a
+  sampler should let the policy go on, as that of `agents` does.
 - A thought that is never closed hides everything after its `<think>`. Tags inside a thought are only quoted. Thoughts
   don't nest, and a `</think>` that closes nothing is ignored.
 - An action's content holds no tag of the protocol: in `<search>a<answer>b</answer>` the answer is the action.

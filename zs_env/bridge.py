@@ -8,6 +8,7 @@ environments share one connection pool.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import threading
 from collections.abc import Coroutine, Sequence
@@ -49,7 +50,7 @@ def search_blocking(engine: SearchEngine, requests: Sequence[SearchRequest]) -> 
     if not requests:
         return []
     search_now = getattr(engine, "search_now", None)
-    results = search_now(requests) if search_now is not None else run_blocking(engine.search(requests))
+    results = search_now(requests) if search_now is not None else run_blocking(_search(engine, requests))
     return _check_count(engine, requests, results)
 
 
@@ -61,7 +62,17 @@ async def search_async(engine: SearchEngine, requests: Sequence[SearchRequest]) 
     """
     if not requests:
         return []
-    return _check_count(engine, requests, await engine.search(requests))
+    return _check_count(engine, requests, await _search(engine, requests))
+
+
+async def _search(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+    found = engine.search(requests)
+    if not inspect.isawaitable(found):
+        raise EngineContractError(
+            f"search() of an engine is asynchronous (`async def search`); that of {engine!r} returned "
+            f"{type(found).__name__} at once. An engine that never waits has `search_now(requests)` beside it."
+        )
+    return await found
 
 
 def _check_count(

@@ -121,7 +121,8 @@ class SimulatedSearchEnv(gym.Env[str, str]):
         Args:
             seed: Seeds the environment's generator, from which questions and noise are drawn.
             options: `question` (a `Question`, or a mapping with `question`, `golden_answers` and perhaps `id`) asks
-                it in this episode; `noise_probability` holds for this episode; `training_step` moves the curriculum.
+                it in this episode; `noise_probability` holds until the next reset; `training_step` moves the
+                curriculum.
 
         Returns:
             The prompt, and its info.

@@ -40,7 +40,7 @@ from zs_env.rewards import (
     exact_match_score,
     f1_score,
 )
-from zs_env.types import Quality, Question, SearchRequest, SearchResult
+from zs_env.types import Document, Quality, Question, SearchRequest, SearchResult
 
 __all__ = ["Episode", "EpisodeSettings", "Provenance", "Segment", "Step"]
 
@@ -307,7 +307,8 @@ class Episode:
             hint = {
                 "new": "call begin() (or the env's reset()) first",
                 "acting": "it waits for an action: call act()",
-                "searching": "it waits for a search result: call observe()",
+                "searching": "it waits for a search result: call observe() (if the env's last step was interrupted, "
+                "by an error or a time-out, call reset())",
                 "done": "it has ended: begin a new one (or reset() the env)",
             }[self._state]
             raise EpisodeStateError(f"Episode.{call}() was called out of order: {hint}.")
@@ -367,6 +368,11 @@ def _check_result(result: SearchResult, request: SearchRequest) -> None:
         raise EngineContractError(
             f"An engine must return SearchResult records; got {type(result).__name__}: {result!r:.100}."
         )
+    if type(result.documents) is not tuple or not all(map(_is_document, result.documents)):
+        raise EngineContractError(
+            f"The documents of a result are a tuple of Document records with text in them; engine {result.engine!r} "
+            f"returned {result.documents!r:.200}."
+        )
     if len(result.documents) > request.topk:
         raise EngineContractError(
             f"Engine {result.engine!r} returned {len(result.documents)} documents where at most topk={request.topk} "
@@ -376,6 +382,14 @@ def _check_result(result: SearchResult, request: SearchRequest) -> None:
         raise EngineContractError(
             f"Engine {result.engine!r} returned documents beside the error {result.error!r:.100}."
         )
+
+
+def _is_document(value: object) -> bool:
+    return (
+        isinstance(value, Document)
+        and isinstance(value.text, str)
+        and (value.title is None or type(value.title) is str)
+    )
 
 
 def _cut_until(shown: list[str], fits: Callable[[str], bool]) -> list[str]:

@@ -42,21 +42,12 @@ def as_question(value: Question | Mapping[str, Any]) -> Question:
     unknown = set(value) - {"id", "question", "golden_answers", "metadata"}
     if unknown or not {"question", "golden_answers"} <= set(value):
         raise QuestionError(f"{rule}; got the keys {sorted(map(str, value))}.")
-    text, golden = value["question"], value["golden_answers"]
-    golden = [golden] if isinstance(golden, str) else golden
-    if not isinstance(text, str) or not text.strip():
-        raise QuestionError(f"{rule}; 'question' must be a text that isn't empty; got {text!r:.100}.")
-    if (
-        not isinstance(golden, Sequence)
-        or not golden
-        or not all(isinstance(gold, str) and gold.strip() for gold in golden)
-    ):
-        raise QuestionError(f"{rule}; 'golden_answers' must hold at least one text, none empty; got {golden!r:.100}.")
+    golden = value["golden_answers"]
     return Question(
-        id=str(value.get("id", text)),
-        question=text,
-        golden_answers=tuple(golden),
-        metadata=dict(value.get("metadata") or {}),
+        id=value.get("id", "given"),
+        question=value["question"],
+        golden_answers=(golden,) if isinstance(golden, str) else golden,
+        metadata=value.get("metadata") or {},
     )
 
 
@@ -156,6 +147,10 @@ class EpisodeMaker:
         self.questions = load_questions(questions, split)
         if len(self.questions) == 0:
             raise ConfigError(f"The question source {questions!r} holds no questions.")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> EpisodeMaker:
+        """Nothing in here changes, and the engine is to be shared: copies of an environment share all of it."""
+        return self
 
     def new_noise(self) -> Noise:
         """The noise probability that a fresh sub-environment starts with."""

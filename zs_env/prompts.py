@@ -2,9 +2,9 @@
 
 The first observation is the prompt with the question in it. After a search come the documents, in one `<information>`
 block; after an invalid action a correction. Questions and documents are data from elsewhere: on their way into a
-transcript every `<` (and each character that a tokenizer's NFKC normalisation would turn into one) becomes `&lt;`, so
-nothing in them can open or close a tag, or spell a chat template's control token. Documents are put on one line each
-and lose their control characters, so that none can fake the start of another.
+transcript they lose their control characters, and every `<` (and each character that a tokenizer's NFKC normalisation
+would turn into one) becomes `&lt;`, so nothing in them can open or close a tag, or spell a control token that begins
+with one. Documents are put on one line each, so that none can fake the start of another.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def render_prompt(template: str, question: str) -> str:
         >>> render_prompt(PROMPTS["short"], "Who wrote Emma?")
         'Question: Who wrote Emma?\n'
     """
-    return template.replace("{question}", escape(question))
+    return template.replace("{question}", escape(_CONTROL.sub(" ", question)))
 
 
 def _show_document(text: str, title: str | None) -> str:

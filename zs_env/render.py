@@ -9,13 +9,15 @@ import textwrap
 from typing import Any, TextIO
 
 from zs_env.episode import Episode, Step
-from zs_env.prompts import show_documents
 
 __all__ = ["TranscriptRenderer", "printable"]
 
 _RESET, _BOLD, _DIM = "\x1b[0m", "\x1b[1m", "\x1b[2m"
 _RED, _GREEN, _YELLOW, _BLUE, _MAGENTA, _CYAN = (f"\x1b[3{code}m" for code in range(1, 7))
-_PIECE = re.compile(r"<think>(.*?)(?:</think>|$)|<(search|answer)>(.*?)</\2>|([^<]+|<)", re.DOTALL)
+_PIECE = re.compile(
+    r"<think>(.*?)(?:</think>|$)|<(search|answer)>(.*?)</\2>|((?:[^<]|<(?!think>|search>|answer>))+|<)", re.DOTALL
+)
+_DOCUMENT = re.compile(r"^Doc (\d+): (.*)$", re.MULTILINE)
 # Escape sequences and characters that change the direction of text could make a terminal lie about what was said.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -64,14 +66,16 @@ class TranscriptRenderer:
             thought, kind, content, loose = match.groups()
             if thought is not None and thought.strip():
                 self._labelled("think", thought, _DIM)
-            elif kind and content.strip():
+            elif kind and content.strip() and step.info["action"] == kind:
                 self._labelled(kind, content, _YELLOW if kind == "search" else _MAGENTA)
+            elif kind:
+                self._labelled("says", match.group(), _DIM)
             elif loose and loose.strip():
                 self._labelled("says", loose, _DIM)
         if step.info["action"] == "invalid":
             self._labelled("", "no valid action: it takes one search or one answer, between its tags", _RED)
         if "search" in step.info:
-            self._documents(step.info["search"])
+            self._documents(step.info["search"], step.new_text)
         if "status" in step.info:
             self._outcome(step)
 
@@ -84,7 +88,7 @@ class TranscriptRenderer:
         stream.write(text.encode(encoding, "replace").decode(encoding))
         stream.flush()
 
-    def _documents(self, search: dict[str, Any]) -> None:
+    def _documents(self, search: dict[str, Any], shown: str) -> None:
         if search["error"] is not None:
             self._labelled("", f"the search failed: {search['error']}", _RED)
             return
@@ -96,8 +100,8 @@ class TranscriptRenderer:
             *(["cut to fit"] if search["cut"] else []),
         ]
         self._labelled("", " · ".join(facts), _DIM)
-        for number, shown in enumerate(show_documents(search["documents"]), 1):
-            self._labelled(f"{number}", shown.replace("&lt;", "<"), _CYAN)
+        for number, line in _DOCUMENT.findall(shown):
+            self._labelled(number, line.replace("&lt;", "<"), _CYAN)
 
     def _outcome(self, step: Step) -> None:
         info = step.info
@@ -110,13 +114,13 @@ class TranscriptRenderer:
             right = False
             reason = "out of turns" if info["status"] == "out_of_turns" else "the search failed"
             verdict = f"✘ no answer ({reason}), it is {golden}"
-        self._rule(verdict, f"reward {step.reward:.2f} · {info['num_searches']} searches", _GREEN if right else _RED)
+        self._rule(verdict, f"reward {step.reward:.4g} · {info['num_searches']} searches", _GREEN if right else _RED)
 
     def _paint(self, text: str, style: str) -> str:
         return f"{style}{text}{_RESET}" if self._color and style else text
 
     def _rule(self, left: str, right: str, style: str) -> None:
-        left = textwrap.shorten(printable(left), self._width - len(right) - 8, placeholder="…")
+        left = textwrap.shorten(printable(left), max(10, self._width - len(right) - 8), placeholder="…")
         right = f" {right} ──" if right else ""
         fill = "─" * max(2, self._width - len(left) - len(right) - 4)
         self._blocks.append(self._paint(f"── {left} {fill}{right}", style) + "\n")

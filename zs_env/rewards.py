@@ -9,14 +9,14 @@ case, no punctuation, no English articles, single spaces, with these decisions w
 alone:
 
 - Unicode: NFKC first ("ﬁ" is "fi", full-width digits are digits), then `casefold` ("STRASSE" equals "Straße").
-  Accents are
-  kept: "São" is not "Sao"; a data set that accepts both lists both.
-- Punctuation: ASCII's `string.punctuation`, as SQuAD has it, and every character of Unicode's categories P*. It is
-  deleted, not replaced by a space: "U.S." is "us", "well-known" is "wellknown", "3.5" is "35" (a known quirk of
-  SQuAD's).
+  Accents are kept: "São" is not "Sao"; a data set that accepts both lists both.
+- Punctuation: ASCII's `string.punctuation`, as SQuAD has it, and every character of Unicode's categories P* and Cf
+  (soft hyphens, zero-width and direction marks). It is deleted, not replaced by a space: "U.S." is "us", "well-known"
+  is "wellknown", "3.5" is "35" (a known quirk of SQuAD's).
 - Numerals stay as written: "two" is not "2"; "1,000" is "1000" because commas are punctuation.
 - A text of which nothing remains ("A", "The", "!") stands for itself, stripped and case-folded: the gold "A" is
-  matched by the answer "a", not by every answer and not by an empty one.
+  matched by the answer "a", not by every answer and not by an empty one. Containment finds it only where it stands
+  alone.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _normalize(text: str) -> str:
     if not kept.isascii():
         # Casefolding can undo NFKC's work ("ΐ"), so normalise once more before looking at categories.
         kept = unicodedata.normalize("NFKC", kept)
-        kept = "".join(char for char in kept if not unicodedata.category(char).startswith("P"))
+        kept = "".join(char for char in kept if not unicodedata.category(char).startswith(("P", "Cf")))
     normal = " ".join(_ARTICLES.sub(" ", kept).split())
     return normal or " ".join(plain.split())
 

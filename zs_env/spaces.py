@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import CustomSpaceError
+from gymnasium.vector.utils.shared_memory import create_shared_memory
 
 __all__ = ["PolicyText", "UnicodeText"]
 
@@ -59,6 +61,14 @@ class UnicodeText(spaces.Text):
 
     def __hash__(self) -> int:
         return hash((type(self).__name__, self.max_length))
+
+
+@create_shared_memory.register(UnicodeText)
+def _no_shared_memory(space: UnicodeText, n: int = 1, ctx: Any = None) -> Any:
+    raise CustomSpaceError(
+        "Text of any length and script doesn't fit into shared memory. Leave vectorization_mode out (the environment's "
+        "own vector env needs no processes), or give vector_kwargs={'shared_memory': False}."
+    )
 
 
 class PolicyText(UnicodeText):

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from zs_env.errors import QuestionError
+
 __all__ = [
     "Document",
     "Quality",
@@ -31,14 +33,39 @@ class Question:
     Attributes:
         id: Unique within its source and stable across runs: it groups rollouts and names rows in records.
         question: The question's text, never empty.
-        golden_answers: At least one accepted answer; the first is the one to show.
+        golden_answers: At least one accepted answer, none empty; the first is the one to show. A list becomes a tuple.
         metadata: Anything else that its source knows, of plain JSON types (`hops`, `split`, `data_source`, …).
+
+    Raises:
+        QuestionError: One of these is not as said.
     """
 
     id: str
     question: str
     golden_answers: tuple[str, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        golden = self.golden_answers
+        if isinstance(golden, list):
+            golden = tuple(golden)
+            object.__setattr__(self, "golden_answers", golden)
+        if not _is_text(self.id) or not _is_text(self.question):
+            raise QuestionError(
+                f"A question's id and question are texts that aren't empty; got id={self.id!r:.100}, "
+                f"question={self.question!r:.100}."
+            )
+        if not isinstance(golden, tuple) or not golden or not all(map(_is_text, golden)):
+            raise QuestionError(
+                f"golden_answers of a question hold at least one text, none of them empty; got {golden!r:.100} for "
+                f"{self.question!r:.100}."
+            )
+        if not isinstance(self.metadata, Mapping):
+            raise QuestionError(f"A question's metadata is a mapping; got {self.metadata!r:.100}.")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and not value.isspace()
 
 
 @runtime_checkable

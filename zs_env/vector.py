@@ -291,8 +291,8 @@ class SimulatedSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray
         if isinstance(seed, Sequence | np.ndarray):
             if len(seed) != self.num_envs:
                 raise ConfigError(f"A list of seeds needs num_envs={self.num_envs} of them; got {len(seed)}.")
-            return [None if one is None else int(one) for one in seed]
-        return [int(seed) + i for i in range(self.num_envs)]
+            return [None if one is None else check_whole("seed", one, least=0) for one in seed]
+        return [check_whole("seed", seed, least=0) + i for i in range(self.num_envs)]
 
     def _spread_questions(self, question: Any) -> Sequence[Question | None]:
         if question is None:

@@ -25,6 +25,16 @@ _KEYWORDS = {
     "country": ("country", "countries", "nation", "where", "located", "belongs", "belong", "situated", "lies"),
 }
 
+# With these beside it, a name alone is asked about ("tell me about Togo").
+_SMALL_WORDS = frozenset(
+    word
+    for words in (
+        "a about all and any are at city e everything fact facts find for from g give i in info information is it know",
+        "me more of on please s search show tell the to what which who",
+    )
+    for word in words.split()
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
@@ -33,7 +43,8 @@ class Grounding:
     Attributes:
         entity: The entity that it names, of whatever split; None if it names none.
         relation: The first relation that it asks for and that the entity has (any, without an entity).
-        asks_other: Whether it asks for relations, but for none that the entity has.
+        asks_other: Whether it asks for something else: for relations that the entity hasn't, or, with no relation, in
+            words that are neither names nor small ("president of Togo").
     """
 
     entity: Entity | None
@@ -66,7 +77,7 @@ class Grounder:
         words = fold(query[:MAX_QUERY_CHARS]).split()[:MAX_QUERY_WORDS]
         entities: list[tuple[int, Entity]] = []
         relations: list[str] = []
-        start = 0
+        start = num_other = 0
         while start < len(words):
             for length in range(self._lengths.get(words[start], 0), 0, -1):
                 run = " ".join(words[start : start + length])
@@ -78,6 +89,8 @@ class Grounder:
                     continue
                 start += length - 1
                 break
+            else:
+                num_other += words[start] not in _SMALL_WORDS
             start += 1
         if not entities:
             return Grounding(None, relations[0] if relations else None, False)
@@ -87,5 +100,5 @@ class Grounder:
             asked = next((r for r in relations if (r == "country") == (entity.kind == "city")), None)
             if (asked is not None, length) > best_key:
                 best_key = asked is not None, length
-                best = Grounding(entity, asked, bool(relations) and asked is None)
+                best = Grounding(entity, asked, asked is None and bool(relations or num_other))
         return best or Grounding(None, None, False)

@@ -38,8 +38,6 @@ class TemplateEngine:
 
     def __init__(self) -> None:
         self._plain = PlainReplies()
-        self._worlds: dict[str, AtlasReplies] = {}
-        self._grounder: Grounder | None = None
         self._plan = lru_cache(maxsize=_MAX_PLANS)(self._make_plan)
         # In front of that cache: what the same question object was answered by, found without looking into it.
         self._recent: dict[tuple[str, str], tuple[Question, AtlasReplies, Plan]] = {}
@@ -71,26 +69,19 @@ class TemplateEngine:
 
     def _remember(self, query: str, question: Question, split: str) -> tuple[Question, AtlasReplies, Plan]:
         plan = self._plan(query[:MAX_QUERY_CHARS], split, question.golden_answers)
-        known = question, self._worlds[split], plan
+        known = question, _replies(split), plan
         if len(query) <= MAX_QUERY_CHARS:
             if len(self._recent) >= _MAX_PLANS:
                 self._recent.clear()
             self._recent[query, question.id] = known
         return known
 
-    def _make_plan(self, query: str, split: str, golden_answers: tuple[str, ...]) -> Plan:
-        world = self._worlds.get(split)
-        if world is None:
-            atlas = load_atlas()
-            self._grounder = self._grounder or Grounder(atlas)
-            world = self._worlds[split] = AtlasReplies(atlas.world(split), self._grounder)
-        return world.plan(query, golden_answers)
+    @staticmethod
+    def _make_plan(query: str, split: str, golden_answers: tuple[str, ...]) -> Plan:
+        return _replies(split).plan(query, golden_answers)
 
     def _reply_plainly(self, request: SearchRequest, useful: bool) -> SearchResult:
         question = request.question
-        if not question.golden_answers:
-            error = f"The template engine writes documents from golden answers, and question {question.id!r} has none."
-            return SearchResult(documents=(), engine=self.name, error=error)
         documents, supports = self._plain.reply(request.query, question, useful, request.seed, request.topk)
         return SearchResult(documents=documents, engine=self.name, supports_query=supports)
 
@@ -102,6 +93,17 @@ class TemplateEngine:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ()
+
+
+@lru_cache(maxsize=1)
+def _grounder() -> Grounder:
+    return Grounder(load_atlas())
+
+
+@lru_cache(maxsize=len(SPLITS))
+def _replies(split: str) -> AtlasReplies:
+    """A split's replies, one set of tables for every engine of the process."""
+    return AtlasReplies(load_atlas().world(split), _grounder())
 
 
 def _atlas_split(question: Question) -> str | None:

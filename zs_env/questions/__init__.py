@@ -103,7 +103,11 @@ def _select(questions: list[Question], *, name: str, split: str | None) -> Quest
         if split not in splits:
             has = f"its column 'split' has {', '.join(map(repr, splits))}" if splits else "it has no column 'split'"
             raise ConfigError(f"{name} has no split {split!r}: {has}. Name one that it has, or leave split out.")
-        questions = [question for question in questions if question.metadata.get("split") == split]
+        questions = [
+            question
+            for question in questions
+            if "split" in question.metadata and str(question.metadata["split"]) == split
+        ]
     return QuestionList(questions, name=name, split=split)
 
 

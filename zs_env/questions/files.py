@@ -82,7 +82,9 @@ def _read_separated(path: Path, delimiter: str) -> Rows:
             try:
                 row = next(reader, None)
             except csv.Error as error:
-                raise QuestionError(f"{path}, line {reader.line_num}: this isn't valid csv: {error}.") from None
+                # The row that failed has moved the reader inside, not yet the one around it.
+                line = reader.reader.line_num
+                raise QuestionError(f"{path}, line {line}: this isn't valid csv: {error}.") from None
             if row is None:
                 return
             if None in row:

@@ -374,7 +374,7 @@ def test_rows_and_questions_in_memory():
     assert questions[0] == question
     assert questions[1].id == "row-2"
     with pytest.raises(QuestionError, match="item 1: there is no answer"):
-        load_questions([Question(id="x", question="Q?", golden_answers=())])
+        load_questions([{"question": "Q?", "golden_answers": []}])
     with pytest.raises(QuestionError, match="is empty"):
         load_questions([])
 
@@ -434,7 +434,7 @@ def test_fingerprints_tell_contents_apart():
         [Question(id="1", question="Q", golden_answers=("a", "b"))],
         [Question(id="1", question="Q?", golden_answers=("ab",))],
         [Question(id="1", question="Q?", golden_answers=("b", "a"))],
-        [Question(id="1Q?", question="", golden_answers=("a", "b"))],
+        [Question(id="1Q", question="?", golden_answers=("a", "b"))],
         [],
     ]
     prints = {QuestionList(questions, name="x").fingerprint for questions in [[base], *others]}
