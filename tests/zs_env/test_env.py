@@ -121,7 +121,7 @@ def test_a_question_for_each_environment() -> None:
     ],
 )
 def test_bad_questions_are_refused(bad: object) -> None:
-    with pytest.raises(QuestionError, match="golden_answers|aren't empty"):
+    with pytest.raises(QuestionError, match=r"golden_answers|aren't empty"):
         SimulatedSearchEnv().reset(options={"question": bad})
 
 
