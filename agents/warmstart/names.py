@@ -1,8 +1,9 @@
 """Invented names, so that what is learned is to copy and not to remember.
 
 The atlas' training split has some thousand names; a policy can memorise them. In most demonstrations each of their
-words is therefore replaced by an invented one, the same word in the same way throughout. Invented words are made of
-the tokenizer's pieces, so every piece is trained, or of two halves of training names.
+words is therefore replaced by an invented one, the same word in the same way throughout. Invented words are made of the
+tokenizer's pieces, so every piece is trained, or of two halves of training names. A word that chances to be one of a
+held-out name is thrown away and drawn again.
 """
 
 from __future__ import annotations
@@ -28,11 +29,17 @@ class Inventor:
         names: The names of the training split.
         words: Words of the templates, which are left alone.
         tokenizer: The tokenizer, for its pieces.
+        held_out: Names of the other splits, none of whose words may be invented (those that training names have too
+            aside).
     """
 
-    def __init__(self, names: Iterable[str], words: frozenset[str], tokenizer: Any) -> None:
+    def __init__(
+        self, names: Iterable[str], words: frozenset[str], tokenizer: Any, held_out: Iterable[str] = ()
+    ) -> None:
         self._words: list[str] = sorted({word for name in names for word in WORD.findall(name)} - words)
         self._replaced = frozenset(self._words)
+        others = {word.casefold() for name in held_out for word in WORD.findall(name)}
+        self._forbidden = others - {word.casefold() for word in self._words}
         spelled: list[str] = [tokenizer.convert_tokens_to_string([piece]).strip() for piece in tokenizer.get_vocab()]
         pieces = sorted({piece for piece in spelled if WORD.fullmatch(piece) and piece not in words})
         self._heads = [piece for piece in pieces if piece[0].isupper()]
@@ -40,6 +47,11 @@ class Inventor:
 
     def word(self, rng: random.Random) -> str:
         """One invented word, capitalised."""
+        while (word := self._draw(rng)).casefold() in self._forbidden:
+            pass
+        return word
+
+    def _draw(self, rng: random.Random) -> str:
         if rng.random() < 0.5:
             count = rng.choice((0, 1, 1, 2, 2, 3, 4))
             return rng.choice(self._heads) + "".join(rng.choice(self._tails) for _ in range(count))

@@ -148,7 +148,14 @@ def make_tokenizer(world: World, engine: SearchEngine, shape: ModelShape, seed: 
     extra = {MISSING, UNKNOWN, "is", "of", *" ".join(PHRASES.values()).split()}
     words = template_words(texts, names) | extra
     tokenizer = build_tokenizer(words, names, vocabulary_size=shape.vocabulary_size)
-    return tokenizer, Inventor(names, words, tokenizer)
+    held_out = {
+        name
+        for other in load_atlas().worlds.values()
+        if other.split != world.split
+        for entity in other.entities.values()
+        for name in (entity.name, *entity.aliases)
+    }
+    return tokenizer, Inventor(names, words, tokenizer, held_out)
 
 
 class _Examples:

@@ -13,7 +13,7 @@ from agents.policy import Policy, load_policy
 from agents.warmstart import WarmStartSettings, warm_start
 from agents.warmstart.demonstrations import DemonstrationSettings, Demonstrator, recall
 from agents.warmstart.names import Inventor
-from agents.warmstart.tokenizer import TAGS
+from agents.warmstart.tokenizer import TAGS, WORD
 from agents.warmstart.training import ModelShape, _Examples, make_model, make_tokenizer
 from zs_env.actions import parse_action
 from zs_env.engines import make_engine
@@ -76,6 +76,22 @@ def test_nothing_of_another_split_is_in_the_warm_start(world: World, made: tuple
         text = "".join(part for part, _ in shown.parts)
         lines = text.replace("<", " ").replace("\n", " . ")
         assert not [name for name in others if f" {name} " in lines or f" {name}." in lines or f" {name}," in lines]
+
+
+def test_no_invented_word_is_of_a_held_out_name(world: World, made: tuple[Any, Inventor]) -> None:
+    _, inventor = made
+    rng = random.Random(0)
+    names = {
+        name for fact in world.facts.values() for name in (fact.entity.name, *fact.answers, fact.answer_in_sentence)
+    }
+    trained = {word.casefold() for name in names for word in WORD.findall(name)}
+    others = {
+        word.casefold()
+        for split in ("validation", "test")
+        for name in load_atlas().world(split).entities
+        for word in WORD.findall(name)
+    }
+    assert {inventor.word(rng).casefold() for _ in range(200_000)} & (others - trained) == set()
 
 
 def test_demonstrations_are_as_weak_as_they_are_said_to_be(world: World) -> None:
