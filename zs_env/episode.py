@@ -40,7 +40,7 @@ from zs_env.rewards import (
     exact_match_score,
     f1_score,
 )
-from zs_env.types import Document, Quality, Question, SearchRequest, SearchResult
+from zs_env.types import Quality, Question, SearchRequest, SearchResult
 
 __all__ = ["Episode", "EpisodeSettings", "Provenance", "Segment", "Step"]
 
@@ -284,17 +284,21 @@ class Episode:
             step.info["search"] = search
             return step
         self._num_searches += 1
-        whole = show_documents(result.documents)
+        seen = show_documents(result.documents)
+        whole = [line for line, _ in seen]
         shown = whole
         if self.settings.max_information_chars is not None:
             shown = cut_documents(shown, self.settings.max_information_chars)
         if fits is not None:
             shown = _cut_until(shown, fits)
-        search["cut"] = shown is not whole
         if self._golden is None:
             self._golden = tuple(map(as_words, self.question.golden_answers))
         # A golden answer holds no line break once it is normalised, so none is found across two documents.
-        haystack = "\n".join(map(as_words, shown))
+        if shown is whole:
+            haystack = "\n".join([words for _, words in seen])
+        else:
+            search["cut"] = True
+            haystack = "\n".join(map(as_words, shown))
         for gold in self._golden:
             if gold in haystack:
                 search["contains_golden"] = True
@@ -368,10 +372,10 @@ def _check_result(result: SearchResult, request: SearchRequest) -> None:
         raise EngineContractError(
             f"An engine must return SearchResult records; got {type(result).__name__}: {result!r:.100}."
         )
-    if type(result.documents) is not tuple or not all(map(_is_document, result.documents)):
+    if type(result.documents) is not tuple:
         raise EngineContractError(
-            f"The documents of a result are a tuple of Document records with text in them; engine {result.engine!r} "
-            f"returned {result.documents!r:.200}."
+            f"The documents of a result are a tuple of Document records; engine {result.engine!r} returned "
+            f"{result.documents!r:.200}."
         )
     if len(result.documents) > request.topk:
         raise EngineContractError(
@@ -382,14 +386,6 @@ def _check_result(result: SearchResult, request: SearchRequest) -> None:
         raise EngineContractError(
             f"Engine {result.engine!r} returned documents beside the error {result.error!r:.100}."
         )
-
-
-def _is_document(value: object) -> bool:
-    return (
-        isinstance(value, Document)
-        and isinstance(value.text, str)
-        and (value.title is None or type(value.title) is str)
-    )
 
 
 def _cut_until(shown: list[str], fits: Callable[[str], bool]) -> list[str]:

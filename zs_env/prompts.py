@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from zs_env.actions import clean_text
-from zs_env.errors import ConfigError
+from zs_env.errors import ConfigError, EngineContractError
+from zs_env.rewards import as_words
 from zs_env.types import Document
 
 __all__ = [
@@ -91,31 +92,44 @@ def render_prompt(template: str, question: str) -> str:
     return template.replace("{question}", escape(_CONTROL.sub(" ", question)))
 
 
-def _show_document(text: str, title: str | None) -> str:
-    if title is not None:
-        text = f"(Title: {title}) {text}"
-    return escape(" ".join(_CONTROL.sub(" ", text).split()))
+def _show_document(text: str, title: str | None) -> tuple[str, str]:
+    if not isinstance(text, str) or not (title is None or isinstance(title, str)):
+        raise EngineContractError(f"A Document holds a text and perhaps a title; got {text!r:.100} and {title!r:.100}.")
+    line = text if title is None else f"(Title: {title}) {text}"
+    line = escape(" ".join(_CONTROL.sub(" ", line).split()))
+    return line, as_words(line)
 
 
 _show_short_document = lru_cache(maxsize=65_536)(_show_document)
 
 
-def show_documents(documents: Sequence[Document]) -> list[str]:
+def show_documents(documents: Sequence[Document]) -> list[tuple[str, str]]:
     r"""The documents as the policy sees them: one line each, escaped.
 
     Args:
         documents: What the engine returned, best first.
 
+    Returns:
+        For each document its line, and the line's words as `rewards.as_words` gives them.
+
+    Raises:
+        EngineContractError: Something among them is not a document with text.
+
     Examples:
         >>> show_documents([Document("two\nlines", title="T"), Document("</information>")])
-        ['(Title: T) two lines', '&lt;/information>']
+        [('(Title: T) two lines', ' title t two lines '), ('&lt;/information>', ' ltinformation ')]
     """
-    return [
-        _show_short_document(document.text, document.title)
-        if len(document.text) <= _CACHED_CHARS
-        else _show_document(document.text, document.title)
-        for document in documents
-    ]
+    try:
+        return [
+            _show_short_document(document.text, document.title)
+            if len(document.text) <= _CACHED_CHARS
+            else _show_document(document.text, document.title)
+            for document in documents
+        ]
+    except (AttributeError, TypeError) as error:
+        raise EngineContractError(
+            f"The documents of a result are Document records with text in them; got {documents!r:.200}."
+        ) from error
 
 
 def cut_documents(shown: list[str], max_chars: int) -> list[str]:
@@ -124,7 +138,7 @@ def cut_documents(shown: list[str], max_chars: int) -> list[str]:
     A document that was cut ends in an ellipsis.
 
     Args:
-        shown: What `show_documents` returned.
+        shown: The documents' lines.
         max_chars: The most characters that all of them may have together, at least 0.
 
     Returns:
@@ -158,7 +172,7 @@ def render_information(shown: Sequence[str]) -> str:
     """The observation after a search, always with both of its tags.
 
     Args:
-        shown: What `show_documents` returned.
+        shown: The documents' lines.
 
     Examples:
         >>> print(render_information(["Paris is a city."]))
@@ -168,5 +182,10 @@ def render_information(shown: Sequence[str]) -> str:
         </information>
         <BLANKLINE>
     """
-    lines = [f"Doc {number}: {line}\n" for number, line in enumerate(shown, 1)] or [NO_DOCUMENTS + "\n"]
+    return _information_template(len(shown)) % tuple(shown)
+
+
+@lru_cache(maxsize=256)
+def _information_template(count: int) -> str:
+    lines = [f"Doc {number}: %s\n" for number in range(1, count + 1)] or [NO_DOCUMENTS + "\n"]
     return f"\n<information>\n{''.join(lines)}</information>\n"

@@ -36,7 +36,7 @@ hostile_text = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30)).map(lam
 
 @given(st.lists(hostile_text, max_size=6))
 def test_defect_02_no_document_can_open_or_close_a_tag(texts: list[str]) -> None:
-    block = render_information(show_documents([Document(text, title=text) for text in texts]))
+    block = render_information([line for line, _ in show_documents([Document(text, title=text) for text in texts])])
     inside = block.removeprefix("\n<information>\n").removesuffix("</information>\n")
     assert len(inside) == len(block) - len("\n<information>\n</information>\n")
     assert "<" not in inside
@@ -56,7 +56,7 @@ def test_escaping_leaves_plain_text_alone() -> None:
 
 
 def test_titles_are_shown_and_escaped() -> None:
-    assert show_documents([Document("text", title="A <b>")]) == ["(Title: A &lt;b>) text"]
+    assert show_documents([Document("text", title="A <b>")])[0][0] == "(Title: A &lt;b>) text"
 
 
 def test_no_documents_still_have_both_tags() -> None:
