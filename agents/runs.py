@@ -73,7 +73,7 @@ class TensorBoardLogger:
 
 
 class RunFolder:
-    """Makes and fills `<root>/<name>`.
+    """Checks, then makes and fills `<root>/<name>`. Nothing is made or deleted before `open`.
 
     Args:
         name: A plain name: letters, digits, dots, dashes and underscores.
@@ -89,13 +89,43 @@ class RunFolder:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
             raise ConfigError(f"A run's name has letters, digits, '.', '-' and '_' only; got {name!r}.")
         self.path = root / name
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            if not overwrite:
+        self._overwrite = overwrite
+        self._check()
+
+    def _check(self) -> bool:
+        """Whether there is something to replace, having made sure that it may be."""
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return False
+        if not self._overwrite:
+            raise RunExistsError(
+                f"The run {str(self.path)!r} exists. Choose another --run-name, or give --overwrite to replace it."
+            )
+        if not (self.path / "config.json").is_file():
+            raise RunExistsError(f"{str(self.path)!r} isn't a run's folder, so it is not replaced.")
+        return True
+
+    def check_sources(self, *sources: str | None) -> None:
+        """Refuse to replace the folder that a model or a question file is read from.
+
+        Raises:
+            RunExistsError: One of the sources lies in this folder.
+        """
+        if not self._check():
+            return
+        folder = self.path.resolve()
+        for source in sources:
+            if source and Path(source).expanduser().resolve().is_relative_to(folder):
                 raise RunExistsError(
-                    f"The run {str(self.path)!r} exists. Choose another --run-name, or give --overwrite to replace it."
+                    f"{source!r} lies in {str(self.path)!r}, which --overwrite would delete. Choose another --run-name."
                 )
-            if not (self.path / "config.json").is_file():
-                raise RunExistsError(f"{str(self.path)!r} isn't a run's folder, so it is not replaced.")
+
+    def open(self) -> None:
+        """Make the folder, empty: what it replaces is deleted now and not before.
+
+        Raises:
+            RunExistsError: See the class.
+        """
+        if self._check():
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
 

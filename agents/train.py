@@ -43,6 +43,7 @@ def train(
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     # What is quick to check comes first, so that a wrong setting is told at once.
+    run.check_sources(config.model.path, config.questions.source, config.evaluation.source)
     engine = config.search.make_engine()
     config.episode.settings(config.search.topk)
     config.sampling.settings().check_for_training()
@@ -58,9 +59,10 @@ def train(
         "questions": {"training": trained_on.fingerprint, "evaluation": evaluation.fingerprint},
         **policy.fingerprints(),
     }
+    trainer = _make_trainer(config, policy, engine, trained_on)
+    run.open()
     run.write("config.json", config.record())
     before = evaluation.run("before", say)
-    trainer = _make_trainer(config, policy, engine, trained_on)
     seconds = _train_steps(config, trainer, policy, run, logger or TensorBoardLogger(run.path))
     policy.save(run.checkpoint)
     after = evaluation.run("after", say)

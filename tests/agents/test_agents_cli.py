@@ -105,6 +105,26 @@ def test_a_run_is_not_overwritten_unless_told(
     assert main([*flags, "--overwrite"]) == 0
 
 
+def test_overwriting_deletes_nothing_before_everything_is_ready(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*train_flags(checkpoint, tmp_path), "--total-steps", "0", "--eval-limit", "1"]
+    assert main(flags) == 0
+    folder = tmp_path / "runs" / "first"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "own.jsonl").write_text('{"question": "Q?", "golden_answers": ["A"]}\n')
+    for wrong, message in (
+        (["--model", str(folder / "checkpoint")], "lies in"),
+        (["--questions", str(folder / "own.jsonl")], "lies in"),
+        (["--model", str(tmp_path / "nowhere")], "No model at"),
+        (["--split", "tests"], "no split 'tests'"),
+        (["--max-episode-tokens", "9000"], "max_episode_tokens=9000"),
+    ):
+        assert main([*flags, "--overwrite", *wrong]) == 2
+        assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_overwriting_spares_what_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
