@@ -150,6 +150,11 @@ def sections_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         value = getattr(options, flag, None)
         if value is not None:
             sections.setdefault(section, {})[key] = value
+    # A preset's splits are those of its own sources.
+    if options.questions is not None and options.split is None:
+        sections["questions"].pop("split", None)
+    if (options.questions or options.eval_questions) is not None and options.eval_split is None:
+        sections.get("evaluation", {}).pop("split", None)
     if options.start_threshold is not None or options.end_threshold is not None:
         sections["noise"].pop("mix", None)  # a preset's mix gives way to thresholds that are asked for
     return sections

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -109,15 +109,17 @@ class QuestionsConfig:
 
     Attributes:
         source: What `zs_env.load_questions` takes.
-        split: A split of it.
+        split: A split of it; left out: "train" of the atlas, and everything in a file.
         limit: A fixed sample of this many questions; left out: all.
     """
 
     source: str = "atlas"
-    split: str | None = "train"
+    split: str | None = None
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        if self.source == "atlas" and self.split is None:
+            object.__setattr__(self, "split", "train")
         if self.limit is not None:
             check_whole("limit", self.limit, least=1)
 
@@ -236,7 +238,7 @@ class EvaluationConfig:
 
     Attributes:
         source: Where its questions come from; left out: where training's do.
-        split: Never the one that is trained on.
+        split: Never the one that is trained on; left out: "test" of the atlas, and everything in a file.
         limit: A fixed sample of this many questions; left out: all.
         noise: The chances of noise that it is measured at.
         sampled: Whether to play each question with sampling too.
@@ -244,7 +246,7 @@ class EvaluationConfig:
     """
 
     source: str | None = None
-    split: str | None = "test"
+    split: str | None = None
     limit: int | None = 500
     noise: tuple[float, ...] = (0.0, 0.5)
     sampled: bool = True
@@ -278,12 +280,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.model.source:
             raise ConfigError("No model: give --model (a folder or an id of the hub) or a --preset that has one.")
-        trained = (self.questions.source, self.questions.split)
-        evaluated = (self.evaluation.source or self.questions.source, self.evaluation.split)
-        if trained == evaluated and self.evaluation.noise:
+        trained, evaluated = self.questions.source, self.evaluation.source or self.questions.source
+        if evaluated == "atlas" and self.evaluation.split is None:
+            object.__setattr__(self, "evaluation", replace(self.evaluation, split="test"))
+        same = _resolved(trained) == _resolved(evaluated) and self.questions.split == self.evaluation.split
+        if same and self.evaluation.noise:
+            part = f", split {self.questions.split!r}" if self.questions.split else ""
             raise ConfigError(
-                f"Training and evaluation both use {trained[0]!r}, split {trained[1]!r}: what was trained on says "
-                "nothing about what was learned. Give another split to one of them."
+                f"Training and evaluation both use {trained!r}{part}: what was trained on says nothing about what was "
+                "learned. Give one of them another split (--split, --eval-split) or source (--eval-questions)."
             )
 
     @property
@@ -300,6 +305,12 @@ class TrainConfig:
             if source is not None and Path(source).exists():
                 record[section]["source"] = Path(source).name
         return record
+
+
+def _resolved(source: str) -> str:
+    """One name for each file, however its path is written."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
 
 
 def preset_names() -> list[str]:

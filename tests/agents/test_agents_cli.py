@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from agents.cli import main
+from agents.cli import main, parser, sections_of
 from agents.errors import RunExistsError
 from agents.metrics import METRICS
 from agents.policy import Policy, load_policy
@@ -93,6 +93,32 @@ def test_a_run_leaves_everything_and_can_be_played_on(
     assert load_policy(folder / "checkpoint").fingerprints()["model"] == evaluated["fingerprints"]["model"]
 
 
+def test_a_run_on_files_of_ones_own(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shape of docs/training.md's "Your own run"."""
+    monkeypatch.chdir(tmp_path)
+    for name, country in (("my", "Norway"), ("my_dev", "Chad")):
+        row = {"question": f"What is the capital of {country}?", "golden_answers": ["Oslo"]}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    arguments = (
+        f"train --model {checkpoint} --questions my.jsonl --eval-questions my_dev.jsonl --total-steps 1 "
+        "--start-threshold 0.25 --end-threshold 0.5 --run-name mine --questions-per-step 1 --group-size 2 "
+        "--max-new-tokens 8 --max-turns 2"
+    ).split()
+    assert main(arguments) == 0
+    summary = json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())
+    assert summary["after"]["noise_0"]["n"] == 1
+    assert summary["settings"]["questions"]["split"] is None
+
+
+def test_questions_of_ones_own_leave_a_presets_splits() -> None:
+    flags = ["--preset", "quickstart", "--questions", "my.jsonl", "--eval-questions", "dev.jsonl"]
+    sections = sections_of(parser().parse_args(["train", *flags]))
+    assert "split" not in sections["questions"]
+    assert "split" not in sections["evaluation"]
+    sections = sections_of(parser().parse_args(["train", *flags, "--split", "a", "--eval-split", "b"]))
+    assert (sections["questions"]["split"], sections["evaluation"]["split"]) == ("a", "b")
+
+
 def test_a_run_is_not_overwritten_unless_told(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +141,7 @@ def test_overwriting_deletes_nothing_before_everything_is_ready(
     (folder / "own.jsonl").write_text('{"question": "Q?", "golden_answers": ["A"]}\n')
     for wrong, message in (
         (["--model", str(folder / "checkpoint")], "lies in"),
-        (["--questions", str(folder / "own.jsonl")], "lies in"),
+        (["--questions", str(folder / "own.jsonl"), "--eval-questions", "atlas"], "lies in"),
         (["--model", str(tmp_path / "nowhere")], "No model at"),
         (["--split", "tests"], "no split 'tests'"),
         (["--max-episode-tokens", "9000"], "max_episode_tokens=9000"),
@@ -204,8 +230,6 @@ def test_flags_that_do_not_exist_are_refused(arguments: str, capsys: pytest.Capt
 
 
 def test_thresholds_replace_the_mix_of_a_preset() -> None:
-    from agents.cli import parser, sections_of
-
     flags = ["--preset", "quickstart", "--start-threshold", "0.1", "--end-threshold", "0.2"]
     noise = sections_of(parser().parse_args(["train", *flags]))["noise"]
     assert noise == {"start_threshold": 0.1, "end_threshold": 0.2}

@@ -50,11 +50,33 @@ def test_what_is_wrong_is_named(sections: dict[str, Any], message: str) -> None:
         load_config(BASE | sections)
 
 
+def test_splits_are_left_out_unless_the_atlas_needs_them(tmp_path: Path) -> None:
+    config = load_config(BASE)
+    assert (config.questions.split, config.evaluation.split) == ("train", "test")
+    config = load_config(BASE | {"questions": {"source": "a.jsonl"}, "evaluation": {"source": "b.jsonl"}})
+    assert (config.questions.split, config.evaluation.split) == (None, None)
+    config = load_config(BASE | {"questions": {"source": "a.jsonl"}, "evaluation": {"source": "atlas"}})
+    assert (config.questions.split, config.evaluation.split) == (None, "test")
+
+
+def test_one_file_under_two_names_is_not_trained_on_and_measured_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.jsonl").write_text("")
+    (tmp_path / "link.jsonl").symlink_to("my.jsonl")
+    for other in ("./my.jsonl", str(tmp_path / "my.jsonl"), "link.jsonl"):
+        with pytest.raises(ConfigError, match=r"both use 'my.jsonl'"):
+            load_config(BASE | {"questions": {"source": "my.jsonl"}, "evaluation": {"source": other}})
+
+
 def test_records_hold_no_path_of_this_machine(tmp_path: Path) -> None:
     folder, file = tmp_path / "my-model", tmp_path / "my.jsonl"
     folder.mkdir()
     file.write_text("")
-    record = load_config({"model": {"source": str(folder)}, "questions": {"source": str(file)}}).record()
+    record = load_config(
+        {"model": {"source": str(folder)}, "questions": {"source": str(file)}, "evaluation": {"noise": []}}
+    ).record()
     assert record["model"]["source"] == "my-model"
     assert record["questions"]["source"] == "my.jsonl"
     assert str(tmp_path) not in repr(record)
