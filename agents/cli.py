@@ -141,6 +141,10 @@ def _say(line: str, stream: TextIO | None = None) -> None:
     (stream or sys.stdout).write(line + "\n")
 
 
+def _tell(line: str) -> None:
+    _say(line, sys.stderr)
+
+
 def sections_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The settings that flags give, over those of the preset."""
     from agents.config import load_preset
@@ -178,7 +182,7 @@ def _train(options: argparse.Namespace) -> None:
     config = load_config(sections_of(options), origin=f"preset {options.preset}" if options.preset else "flags")
     name = options.run_name or options.preset or config.run.algorithm
     run = RunFolder(name, root=options.runs, overwrite=options.overwrite)
-    summary = train(config, run, say=lambda line: _say(line, sys.stderr))
+    summary = train(config, run, say=_tell)
     if options.json:
         write_json(options.json, summary)
     _say(comparison_table(summary["before"], summary["after"]))
@@ -246,8 +250,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     split = "test" if options.split is None and options.questions == "atlas" else options.split
     source = load_questions(options.questions, split)
     questions = pick_questions(source, options.limit)
-    policy = load_policy(config.model.path)
     engine, seed = config.search.make_engine(), options.seed or 0
+    policy = load_policy(config.model.path)
+    config = config.fitted(policy.max_context_tokens, _tell)
+    policy.check_context(config.rollout.max_episode_tokens)
     began = time.perf_counter()
     records = {
         f"noise_{noise:g}": evaluate_policy(
@@ -299,6 +305,8 @@ def _ask(options: argparse.Namespace) -> None:
         from agents.policy import load_policy
 
         policy = load_policy(config.model.path)
+        config = config.fitted(policy.max_context_tokens, _tell)
+        policy.check_context(config.rollout.max_episode_tokens)
         codec, sampler = policy.codec, policy.sampler(SamplingSettings(greedy=not options.sample))
     trajectory = answer(
         question,

@@ -6,7 +6,7 @@ Every key is known, or it is an error that names it; nothing is ignored in silen
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -166,7 +166,12 @@ class NoiseConfig:
                 f"start_threshold (got {self.start_threshold}) and end_threshold (got {self.end_threshold}) belong "
                 "together: give both, or neither for no noise."
             )
+        for name in ("start_threshold", "end_threshold"):
+            if getattr(self, name) is not None:
+                check_probability(name, getattr(self, name))
         if self.mix is not None:
+            for probability in self.mix:
+                check_probability("A probability in mix", probability)
             object.__setattr__(self, "mix", tuple(self.mix))
             if self.start_threshold is not None:
                 raise ConfigError(f"Give either start_threshold and end_threshold, or mix (got {self.mix}), not both.")
@@ -290,6 +295,19 @@ class TrainConfig:
                 f"Training and evaluation both use {trained!r}{part}: what was trained on says nothing about what was "
                 "learned. Give one of them another split (--split, --eval-split) or source (--eval-questions)."
             )
+
+    def fitted(self, max_context_tokens: int | None, say: Callable[[str], None]) -> TrainConfig:
+        """The same settings, with the default of `max_episode_tokens` cut to a model's context if it is longer.
+
+        Args:
+            max_context_tokens: What the model can read; None if it doesn't say.
+            say: Is told of the cut.
+        """
+        default = RolloutSettings().max_episode_tokens
+        if max_context_tokens is None or not default == self.rollout.max_episode_tokens > max_context_tokens:
+            return self
+        say(f"The model reads {max_context_tokens} tokens at most, so max_episode_tokens is {max_context_tokens}.")
+        return replace(self, rollout=replace(self.rollout, max_episode_tokens=max_context_tokens))
 
     @property
     def sampler_options(self) -> dict[str, Any]:

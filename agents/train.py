@@ -53,6 +53,7 @@ def train(
         dtype=config.model.dtype,
         use_chat_template=config.model.chat_template,
     )
+    config = config.fitted(policy.max_context_tokens, say)
     trained_on = _training_questions(config)
     evaluation = _Evaluation(config, policy, engine)
     fingerprints = {

@@ -12,6 +12,7 @@ from agents.errors import RunExistsError
 from agents.metrics import METRICS
 from agents.policy import Policy, load_policy
 from agents.runs import SCHEMA, RunFolder
+from agents.testing import tiny_lfm2
 from agents.trajectory import read_trajectories
 from zs_env.errors import ConfigError
 
@@ -117,6 +118,42 @@ def test_questions_of_ones_own_leave_a_presets_splits() -> None:
     assert "split" not in sections["evaluation"]
     sections = sections_of(parser().parse_args(["train", *flags, "--split", "a", "--eval-split", "b"]))
     assert (sections["questions"]["split"], sections["evaluation"]["split"]) == ("a", "b")
+
+
+def short_checkpoint(tokenizer: Any, folder: Path) -> Path:
+    model = tiny_lfm2()
+    model.config.max_position_embeddings = 700
+    Policy(model, tokenizer).save(folder)
+    return folder
+
+
+def test_the_default_budget_is_cut_to_a_short_context(
+    tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = short_checkpoint(tokenizer, tmp_path / "short")
+    play = f"--model {model} --prompt short --max-new-tokens 8 --max-turns 1"
+    for arguments in (f"eval {play} --limit 1 --noise-probability 0", f"ask Q? --golden A {play}"):
+        assert main(arguments.split()) == 0
+        assert "max_episode_tokens is 700" in capsys.readouterr().err
+        assert main([*arguments.split(), "--max-episode-tokens", "701"]) == 2
+        assert "max_episode_tokens=701" in capsys.readouterr().err
+    flags = [flag for flag in train_flags(model, tmp_path) if flag not in ("--max-episode-tokens", "500")]
+    assert main([*flags, "--total-steps", "0", "--eval-limit", "1"]) == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["settings"]["rollout"]["max_episode_tokens"] == 700
+
+
+def test_settings_are_checked_before_the_first_evaluation(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong, message in (
+        (["--start-threshold", "1.5"], "start_threshold must be a number between 0 and 1"),
+        (["--end-threshold", "-1"], "end_threshold must be a number between 0 and 1"),
+        (["--max-episode-tokens", "5000"], "max_episode_tokens=5000"),
+    ):
+        assert main([*train_flags(checkpoint, tmp_path), *wrong]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Measuring" not in error
 
 
 def test_a_run_is_not_overwritten_unless_told(
