@@ -20,6 +20,7 @@ _FLAGS: dict[str, tuple[str, str]] = {
     "algorithm": ("run", "algorithm"),
     "seed": ("run", "seed"),
     "threads": ("run", "threads"),
+    "checkpoint_every": ("run", "checkpoint_every"),
     "model": ("model", "source"),
     "questions": ("questions", "source"),
     "split": ("questions", "split"),
@@ -97,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
         help="the run's folder in --runs; the preset's or algorithm's name if left out",
     )
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the folder of all runs (runs)")
+    add("--checkpoint-every", type=int, metavar="N", help="save the policy every N steps, not at the end alone")
     add("--overwrite", action="store_true", help="replace a run of the same name")
     add("--json", type=Path, metavar="FILE", help="write the summary there too")
     train.set_defaults(run=_train)
@@ -334,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ZeroSearchError as error:
         _say(f"error: {error}", stream=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        _say("stopped", stream=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        _say(f"stopped: {interrupt}" if str(interrupt) else "stopped", stream=sys.stderr)
         return 130
     return 0

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from agents.config import EvaluationConfig, TrainConfig
+from agents.errors import NonFiniteError, RolloutError
 from agents.evaluate import evaluate_policy, pick_questions
 from agents.executors.local import LocalExecutor
 from agents.grpo import Grpo
@@ -124,23 +125,34 @@ def _train_steps(
 
     Returns:
         `rollout` and `update`: seconds of each, over all steps.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted; like an error of a step, after the policy was saved as it is.
     """
     seconds = {"rollout": 0.0, "update": 0.0}
     every, total = config.run.save_trajectories_every, config.grpo.total_steps
-    # disable=None: the bar is drawn on a terminal only.
-    with tqdm(range(total), desc="training", unit="step", file=sys.stderr, disable=None) as bar:
-        for step in bar:
-            result = trainer.step(step)
-            metrics = result.metrics
-            seconds["rollout"] += metrics["rollout_s"]
-            seconds["update"] += metrics["update_s"]
-            logger.log(step, metrics)
-            bar.set_postfix_str(f"exact match {metrics['exact_match']:.2f}, reward {metrics['reward_mean']:.2f}")
-            if every and (step % every == 0 or step == total - 1):
-                run.add_trajectories(step, _spread(result.trajectories, config.run.num_saved_trajectories))
-            if config.run.checkpoint_every and (step + 1) % config.run.checkpoint_every == 0:
-                policy.save(run.checkpoint)
-    logger.close()
+    step = 0
+    try:
+        # disable=None: the bar is drawn on a terminal only.
+        with tqdm(range(total), desc="training", unit="step", file=sys.stderr, disable=None) as bar:
+            for step in bar:
+                result = trainer.step(step)
+                metrics = result.metrics
+                seconds["rollout"] += metrics["rollout_s"]
+                seconds["update"] += metrics["update_s"]
+                logger.log(step, metrics)
+                bar.set_postfix_str(f"exact match {metrics['exact_match']:.2f}, reward {metrics['reward_mean']:.2f}")
+                if every and (step % every == 0 or step == total - 1):
+                    run.add_trajectories(step, _spread(result.trajectories, config.run.num_saved_trajectories))
+                if config.run.checkpoint_every and (step + 1) % config.run.checkpoint_every == 0:
+                    policy.save(run.checkpoint)
+    except (KeyboardInterrupt, NonFiniteError, RolloutError) as error:
+        # Nothing that isn't finite is ever applied, so the weights are worth keeping.
+        policy.save(run.checkpoint)
+        where = f"In training step {step} (of {total}, from 0). The policy as it is then is in {run.checkpoint}."
+        raise type(error)(f"{error} {where}".strip()) from error
+    finally:
+        logger.close()
     return seconds
 
 

@@ -8,7 +8,8 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from agents.cli import main, parser, sections_of
-from agents.errors import RunExistsError
+from agents.errors import NonFiniteError, RolloutError, RunExistsError
+from agents.grpo import Grpo, GrpoStep
 from agents.metrics import METRICS
 from agents.policy import Policy, load_policy
 from agents.runs import SCHEMA, RunFolder
@@ -154,6 +155,41 @@ def test_settings_are_checked_before_the_first_evaluation(
         error = capsys.readouterr().err
         assert message in error
         assert "Measuring" not in error
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, NonFiniteError, RolloutError])
+def test_a_run_that_breaks_off_keeps_its_policy(
+    kind: type[BaseException],
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = Grpo.step
+
+    def step(self: Grpo, number: int) -> GrpoStep:
+        if number == 1:
+            raise kind(*(() if kind is KeyboardInterrupt else ("Something went wrong.",)))
+        return whole(self, number)
+
+    monkeypatch.setattr(Grpo, "step", step)
+    expected = 130 if kind is KeyboardInterrupt else 2
+    assert main([*train_flags(checkpoint, tmp_path), "--eval-limit", "1"]) == expected
+    folder = tmp_path / "runs" / "first"
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "training step 1 (of 2" in told
+    assert str(folder / "checkpoint") in told
+    assert told.startswith("stopped: " if kind is KeyboardInterrupt else "error: Something went wrong. ")
+    load_policy(folder / "checkpoint")
+
+
+def test_checkpoints_are_saved_as_often_as_asked(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = []
+    monkeypatch.setattr(Policy, "save", lambda self, folder, **kinds: saved.append(folder))
+    assert main([*train_flags(checkpoint, tmp_path), "--eval-limit", "1", "--checkpoint-every", "1"]) == 0
+    assert len(saved) == 3  # after each of two steps, and at the end
 
 
 def test_a_run_is_not_overwritten_unless_told(
