@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from agents.trajectory import SearchRecord, TokenSegment, Trajectory
 from zs_env.actions import parse_action
 from zs_env.curriculum import check_probability, check_whole
 from zs_env.episode import Episode, EpisodeSettings, Step
-from zs_env.errors import ConfigError, EngineContractError
+from zs_env.errors import ConfigError, EngineContractError, RewardError
+from zs_env.rewards import Outcome
 from zs_env.types import Question, SearchRequest, SearchResult
 
 __all__ = ["Conversation", "EpisodeTask", "RolloutSettings", "episode_generator", "is_inside_thought", "record_search"]
@@ -214,8 +216,28 @@ class Conversation:
         if not self._leaves_room(len(ids)):
             self.done = True
             self.trajectory.status = "out_of_tokens"
+            self.trajectory.reward = self._unanswered_reward()
             return
         self._add(TokenSegment("environment", tuple(ids), step.new_text))
+
+    def _unanswered_reward(self) -> float:
+        """What an episode is worth that ends now, without an answer: to a reward, it is out of turns."""
+        reward, actions = self.episode.settings.reward, self.trajectory.actions
+        said = [segment.text for segment in self.episode.segments if segment.provenance == "policy"]
+        value = reward(
+            Outcome(
+                answer=None,
+                golden_answers=self.episode.question.golden_answers,
+                status="out_of_turns",
+                num_turns=len(actions),
+                num_searches=self.trajectory.num_searches,
+                num_invalid_actions=actions.count("invalid"),
+                actions=tuple(said),
+            )
+        )
+        if not math.isfinite(value):
+            raise RewardError(f"The reward {reward!r} must return a finite number; it returned {value!r}.")
+        return float(value)
 
     @staticmethod
     def record_end(trajectory: Trajectory, step: Step) -> None:

@@ -16,6 +16,7 @@ from agents.samplers import Generation, GenerationRequest, SamplingSettings, Scr
 from agents.testing import byte_tokenizer
 from zs_env.episode import Episode, EpisodeSettings
 from zs_env.errors import ConfigError
+from zs_env.rewards import Outcome
 from zs_env.types import Document, Question, SearchRequest, SearchResult
 
 SHORT = EpisodeSettings(prompt="short")
@@ -282,6 +283,26 @@ def test_what_does_not_fit_even_when_cut_ends_the_episode(questions: list[Questi
     assert not trajectory.failed
     assert [segment.provenance for segment in trajectory.segments][-1] == "policy"
     assert trajectory.num_tokens <= 200
+
+
+def test_out_of_tokens_is_scored_as_any_unanswered_episode(questions: list[Question]) -> None:
+    outcomes: list[Outcome] = []
+
+    def reward(outcome: Outcome) -> float:
+        outcomes.append(outcome)
+        return -1.0 if outcome.answer is None else 1.0
+
+    (trajectory,) = play(
+        ScriptedSampler(CODEC, [SEARCH, SEARCH]),
+        LongEngine(),
+        tasks_for(questions[:1]),
+        settings=RolloutSettings(max_new_tokens=60, max_episode_tokens=200),
+        episode_settings=EpisodeSettings(prompt="short", reward=reward),
+    ).trajectories
+    assert (trajectory.status, trajectory.reward) == ("out_of_tokens", -1.0)
+    (outcome,) = outcomes
+    assert (outcome.num_turns, outcome.num_searches, outcome.num_invalid_actions) == (1, 1, 0)
+    assert outcome.actions == (SEARCH,)
 
 
 def test_a_prompt_that_does_not_fit_is_never_cut(engine: Any, questions: list[Question]) -> None:
