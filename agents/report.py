@@ -47,8 +47,14 @@ def _table(parts: list[tuple[str, dict[str, Mapping[str, Any]]]]) -> str:
     lines = []
     for name, columns in parts:
         rows = [_rows(record) for record in columns.values()]
-        count = next(iter(columns.values()))["n"]
-        title = f"noise {name.removeprefix('noise_')}, {count} questions"
+        title, counts = f"noise {name.removeprefix('noise_')}", [record["n"] for record in columns.values()]
+        if len(set(counts)) == 1:
+            title += f", {counts[0]} questions"
+        else:
+            rows = [[("questions", str(count)), *row] for count, row in zip(counts, rows, strict=True)]
+        if any(record["num_failed"] for record in columns.values()):
+            failed = [("failed, in no number here", str(record["num_failed"])) for record in columns.values()]
+            rows = [[*row, line] for row, line in zip(rows, failed, strict=True)]
         lines.append("".join([f"{title:<32}", *(f"{column:<24}" for column in columns)]).rstrip())
         for cells in zip(*rows, strict=True):
             lines.append("".join([f"  {cells[0][0]:<30}", *(f"{value:<24}" for _, value in cells)]).rstrip())

@@ -1,0 +1,31 @@
+from typing import Any
+
+from agents.evaluate import measure
+from agents.report import comparison_table, measure_table
+from agents.trajectory import Trajectory
+
+
+def record(played: int, failed: int = 0) -> dict[str, Any]:
+    statuses = ["answered"] * played + ["failed"] * failed
+    return measure(
+        [
+            Trajectory(question_id="q", question="q", golden_answers=("a",), group=0, status=status)  # type: ignore[arg-type]
+            for status in statuses
+        ],
+        None,
+    )
+
+
+def test_each_column_has_its_own_count_and_failures_are_shown() -> None:
+    lines = comparison_table({"noise_0": record(5)}, {"noise_0": record(3, 2)}).splitlines()
+    cells = {line[:32].strip(): line[32:].split() for line in lines}
+    assert cells["noise 0"] == ["before", "after"]
+    assert cells["questions"] == ["5", "3"]
+    assert cells["failed, in no number here"] == ["0", "2"]
+
+
+def test_no_failures_take_no_line() -> None:
+    table = comparison_table({"noise_0": record(5)}, {"noise_0": record(5)})
+    assert table.startswith("noise 0, 5 questions")
+    assert "failed" not in table
+    assert "failed, in no number here     1" in measure_table({"noise_0.5": record(4, 1)})
