@@ -301,8 +301,8 @@ def test_out_of_tokens_is_scored_as_any_unanswered_episode(questions: list[Quest
     ).trajectories
     assert (trajectory.status, trajectory.reward) == ("out_of_tokens", -1.0)
     (outcome,) = outcomes
-    assert (outcome.num_turns, outcome.num_searches, outcome.num_invalid_actions) == (1, 1, 0)
-    assert outcome.actions == (SEARCH,)
+    assert (outcome.num_turns, outcome.num_searches, outcome.num_invalid_actions) == (2, 2, 0)
+    assert outcome.actions == (SEARCH, SEARCH)
 
 
 def test_a_prompt_that_does_not_fit_is_never_cut(engine: Any, questions: list[Question]) -> None:
