@@ -179,6 +179,7 @@ class _Evaluation:
     def run(self, when: str, say: Callable[[str], None]) -> dict[str, Any]:
         """The record M at each chance of noise."""
         config, measured = self._config, {}
+        # Sampled at temperature 1 whatever training samples with, so that runs can be compared.
         for noise in config.evaluation.noise:
             say(f"Measuring {when} training, on {len(self._questions)} questions at noise {noise:g} …")
             measured[f"noise_{noise:g}"] = evaluate_policy(
@@ -188,7 +189,6 @@ class _Evaluation:
                 episode_settings=config.episode.settings(config.search.topk),
                 rollout_settings=config.rollout,
                 noise_probability=noise,
-                temperature=config.sampling.temperature,
                 sampled=config.evaluation.sampled,
                 seed=config.evaluation.seed,
                 sampler_options=config.sampler_options,

@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from agents.cli import main, parser, sections_of
 from agents.errors import NonFiniteError, RolloutError, RunExistsError
+from agents.evaluate import evaluate_policy
 from agents.grpo import Grpo, GrpoStep
 from agents.metrics import METRICS
 from agents.policy import Policy, load_policy
@@ -190,6 +191,21 @@ def test_checkpoints_are_saved_as_often_as_asked(
     monkeypatch.setattr(Policy, "save", lambda self, folder, **kinds: saved.append(folder))
     assert main([*train_flags(checkpoint, tmp_path), "--eval-limit", "1", "--checkpoint-every", "1"]) == 0
     assert len(saved) == 3  # after each of two steps, and at the end
+
+
+def test_runs_are_measured_at_temperature_one(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, whole = [], evaluate_policy
+
+    def evaluate(*given: Any, **options: Any) -> Any:
+        measured.append(options.get("temperature", 1.0))
+        return whole(*given, **options)
+
+    monkeypatch.setattr("agents.train.evaluate_policy", evaluate)
+    flags = [*train_flags(checkpoint, tmp_path), "--temperature", "0.5", "--total-steps", "0", "--eval-limit", "1"]
+    assert main(flags) == 0
+    assert measured == [1.0] * 4
 
 
 def test_a_run_is_not_overwritten_unless_told(
