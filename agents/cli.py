@@ -6,12 +6,14 @@ torch and transformers are imported by the commands that need them, so that `--h
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from agents.warmstart import command as warmstart
+from zs_env.curriculum import check_probability, check_whole
 from zs_env.errors import ConfigError, ZeroSearchError
 
 __all__ = ["main", "parser", "sections_of"]
@@ -212,13 +214,19 @@ def _settings_for_playing(options: argparse.Namespace) -> Any:
         "max_new_tokens",
         "max_episode_tokens",
         "threads",
+        "seed",
     ]:
         value = getattr(options, flag)
         if value is not None:
             section, key = _FLAGS[flag]
             sections.setdefault(section, {})[key] = value
     sections["model"] = sections.get("model", {}) | {"source": options.model or "scripted"}
-    return load_config(sections, origin="flags")
+    config = load_config(sections, origin="flags")
+    if config.run.threads:
+        import torch
+
+        torch.set_num_threads(config.run.threads)
+    return config
 
 
 def _sections_of_run(model: str | None) -> dict[str, dict[str, Any]]:
@@ -236,8 +244,6 @@ def _sections_of_run(model: str | None) -> dict[str, dict[str, Any]]:
 def _evaluate(options: argparse.Namespace) -> None:
     import time
 
-    import torch
-
     from agents.evaluate import evaluate_policy, pick_questions
     from agents.policy import load_policy
     from agents.report import measure_table
@@ -247,12 +253,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.model is None:
         raise ConfigError("eval needs --model: a folder in Hugging Face format, or an id of the hub.")
     config = _settings_for_playing(options)
-    if config.run.threads:
-        torch.set_num_threads(config.run.threads)
     split = "test" if options.split is None and options.questions == "atlas" else options.split
     source = load_questions(options.questions, split)
     questions = pick_questions(source, options.limit)
-    engine, seed = config.search.make_engine(), options.seed or 0
+    engine, seed = config.search.make_engine(), config.run.seed
     policy = load_policy(config.model.path)
     config = config.fitted(policy.max_context_tokens, _tell)
     policy.check_context(config.rollout.max_episode_tokens)
@@ -318,10 +322,25 @@ def _ask(options: argparse.Namespace) -> None:
         episode_settings=config.episode.settings(config.search.topk),
         rollout_settings=config.rollout,
         noise_probability=options.noise_probability,
-        seed=options.seed or 0,
+        seed=config.run.seed,
     )
     if options.json:
         write_json(options.json, trajectory.to_json())
+
+
+def _check_before(options: argparse.Namespace) -> None:
+    """Refuse what would only fail at the end of a run, or deep inside it."""
+    output = getattr(options, "json", None)
+    if output is not None and (output.is_dir() or not os.access(output.parent, os.W_OK)):
+        raise ConfigError(f"--json {str(output)!r} can't be written: name a file in a folder that exists.")
+    noise = getattr(options, "noise_probability", None)
+    for probability in noise if isinstance(noise, list) else () if noise is None else (noise,):
+        check_probability("--noise-probability", probability)
+    if options.command == "warmstart":
+        check_whole("--threads", options.threads, least=1)
+    for name in ("seed", "limit"):
+        if getattr(options, name, None) is not None:
+            check_whole(f"--{name}", getattr(options, name), least=int(name == "limit"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -332,8 +351,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
+        _check_before(options)
         options.run(options)
     except ZeroSearchError as error:
+        _say(f"error: {error}", stream=sys.stderr)
+        return 2
+    except OSError as error:
         _say(f"error: {error}", stream=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:

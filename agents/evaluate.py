@@ -18,6 +18,7 @@ from agents.rollout import rollout_sync
 from agents.samplers.base import Sampler, SamplingSettings
 from agents.trajectory import Trajectory
 from zs_env.bridge import search_blocking
+from zs_env.curriculum import check_whole
 from zs_env.episode import Episode, EpisodeSettings, Step
 from zs_env.types import Question, QuestionSource, SearchEngine, SearchRequest
 
@@ -28,8 +29,14 @@ _PICK_KEY = 3
 
 
 def pick_questions(source: QuestionSource, limit: int | None = None) -> list[Question]:
-    """The questions of a source, or a sample of `limit` of them that is the same in every run."""
+    """The questions of a source, or a sample of `limit` of them that is the same in every run.
+
+    Raises:
+        ConfigError: The limit is below 1.
+    """
     count = len(source)
+    if limit is not None:
+        check_whole("limit", limit, least=1)
     if limit is None or limit >= count:
         return [source[index] for index in range(count)]
     order = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(_PICK_KEY,))).permutation(count)

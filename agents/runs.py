@@ -81,7 +81,7 @@ class RunFolder:
         overwrite: Whether a run of that name may be replaced.
 
     Raises:
-        ConfigError: The name is no plain name.
+        ConfigError: The name is no plain name, or the root can't be written.
         RunExistsError: There is such a run, and it may not be replaced; or the folder holds something else.
     """
 
@@ -91,6 +91,11 @@ class RunFolder:
         self.path = root / name
         self._overwrite = overwrite
         self._check()
+        existing = next((folder for folder in (root, *root.absolute().parents) if folder.exists()), root)
+        if not (existing.is_dir() and os.access(existing, os.W_OK)):
+            raise ConfigError(
+                f"No run can be made in {str(root)!r}: {str(existing)!r} is no folder that can be written."
+            )
 
     def _check(self) -> bool:
         """Whether there is something to replace, having made sure that it may be."""

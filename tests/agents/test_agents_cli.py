@@ -291,6 +291,18 @@ def test_ask_plays_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[
         ("ask Q", "either --model or --script"),
         ("ask Q --model x --script y", "not both"),
         ("ask Q --script y --sample", "--sample"),
+        ("ask Q --script y --seed -1", "--seed must be a whole number of at least 0; got -1"),
+        ("ask Q --script y --noise-probability 2", "--noise-probability must be a number between 0 and 1"),
+        ("ask Q --script y --threads -1", "threads must be a whole number"),
+        ("ask Q --script y --json nodir/x.json", "--json 'nodir/x.json' can't be written"),
+        ("eval --model x --seed -1", "--seed must be a whole number of at least 0; got -1"),
+        ("eval --model x --limit 0", "--limit must be a whole number of at least 1; got 0"),
+        ("eval --model x --limit -5", "--limit must be a whole number of at least 1; got -5"),
+        ("eval --model x --json nodir/x.json", "--json 'nodir/x.json' can't be written"),
+        ("train --model x --json nodir/x.json", "--json 'nodir/x.json' can't be written"),
+        ("train --model x --runs /dev/null", "No run can be made in '/dev/null'"),
+        ("warmstart --out w --threads 0", "--threads must be a whole number of at least 1; got 0"),
+        ("warmstart --out w --seed -1", "--seed must be a whole number of at least 0; got -1"),
     ],
 )
 def test_errors_name_what_is_wrong(
@@ -302,6 +314,23 @@ def test_errors_name_what_is_wrong(
     assert error.startswith("error: ")
     assert message in error
     assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_errors_of_files_are_told_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> None:
+    def full_disk(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("agents.runs.write_json", full_disk)
+    arguments = ["ask", QUESTION, "--script", "<answer>Dakar</answer>", "--json", str(tmp_path / "t.json")]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
+
+
+def test_ask_computes_with_as_many_threads_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", threads.append)
+    assert main(["ask", QUESTION, "--script", "<answer>Dakar</answer>", "--threads", "3"]) == 0
+    assert threads == [3]
 
 
 def test_warmstart_is_a_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from agents.policy import Policy
 from agents.samplers import ScriptedSampler
 from agents.trajectory import SearchRecord, Trajectory
 from zs_env.episode import EpisodeSettings
+from zs_env.errors import ConfigError
 from zs_env.types import Question
 
 SHORT = EpisodeSettings(prompt="short")
@@ -134,4 +135,7 @@ def test_a_limit_picks_the_same_questions_in_every_run() -> None:
     assert [question.id for question in some] == [question.id for question in pick_questions(source, 10)]
     assert len({question.id for question in some}) == 10
     assert [question.id for question in some] != [str(n) for n in range(10)]
+    for wrong in (0, -5):
+        with pytest.raises(ConfigError, match="limit must be a whole number of at least 1"):
+            pick_questions(source, wrong)
     assert pick_questions(source, None) == pick_questions(source, 1000) == source
