@@ -201,9 +201,10 @@ def _train(options: argparse.Namespace) -> None:
 def _settings_for_playing(options: argparse.Namespace) -> Any:
     """The sections that `eval` and `ask` share with training, from their flags and the checkpoint's own run."""
     from agents.config import load_config
+    from agents.runs import read_checkpoint_settings
 
     _quiet_transformers()
-    sections: dict[str, dict[str, Any]] = _sections_of_run(options.model)
+    sections: dict[str, dict[str, Any]] = read_checkpoint_settings(Path(options.model)) if options.model else {}
     for flag in [
         "search_mode",
         "simulation_llm",
@@ -221,7 +222,7 @@ def _settings_for_playing(options: argparse.Namespace) -> Any:
             section, key = _FLAGS[flag]
             sections.setdefault(section, {})[key] = value
     sections["model"] = sections.get("model", {}) | {"source": options.model or "scripted"}
-    config = load_config(sections, origin="flags")
+    config = load_config(sections, origin="flags or the checkpoint's settings")
     if config.run.threads:
         import torch
 
@@ -229,23 +230,22 @@ def _settings_for_playing(options: argparse.Namespace) -> Any:
     return config
 
 
-def _sections_of_run(model: str | None) -> dict[str, dict[str, Any]]:
-    """How the run that a checkpoint lies in was played: its rules, its prompt and its budgets."""
-    import json
+def _load(config: Any) -> Any:
+    """The policy, as the settings want it loaded."""
+    from agents.policy import load_policy
 
-    path = Path(model or "").parent / "config.json"
-    if model is None or not (Path(model) / "config.json").is_file() or not path.is_file():
-        return {}
-    record = json.loads(path.read_text(encoding="utf-8"))
-    wanted = ("episode", "rollout", "search")
-    return {name: record[name] for name in wanted if isinstance(record.get(name), dict)}
+    return load_policy(
+        config.model.path,
+        trust_remote_code=config.model.trust_remote_code,
+        dtype=config.model.dtype,
+        use_chat_template=config.model.chat_template,
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     import time
 
     from agents.evaluate import evaluate_policy, pick_questions
-    from agents.policy import load_policy
     from agents.report import measure_table
     from agents.runs import describe_machine, write_json
     from zs_env.questions import QuestionList, load_questions
@@ -257,7 +257,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     source = load_questions(options.questions, split)
     questions = pick_questions(source, options.limit)
     engine, seed = config.search.make_engine(), config.run.seed
-    policy = load_policy(config.model.path)
+    policy = _load(config)
     config = config.fitted(policy.max_context_tokens, _tell)
     policy.check_context(config.rollout.max_episode_tokens)
     began = time.perf_counter()
@@ -308,9 +308,7 @@ def _ask(options: argparse.Namespace) -> None:
         codec: TextCodec = TextCodec(byte_tokenizer())
         sampler: Any = ScriptedSampler(codec, options.script)
     else:
-        from agents.policy import load_policy
-
-        policy = load_policy(config.model.path)
+        policy = _load(config)
         config = config.fitted(policy.max_context_tokens, _tell)
         policy.check_context(config.rollout.max_episode_tokens)
         codec, sampler = policy.codec, policy.sampler(SamplingSettings(greedy=not options.sample))

@@ -6,10 +6,11 @@ Shapes: B episodes, T tokens of the longest, N policy tokens in all, H hidden wi
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,10 @@ from agents.losses import entropy_from_logits, selective_log_softmax
 from agents.samplers.base import SamplingSettings
 from zs_env.errors import ConfigError
 
-__all__ = ["Policy", "TokenLogprobs", "load_policy", "write_folder"]
+__all__ = ["SETTINGS_FILE", "Policy", "TokenLogprobs", "load_policy", "write_folder"]
+
+SETTINGS_FILE = "zerosearch.json"
+"""In a checkpoint's folder: how it was trained, and so how it is played; see `agents.runs.checkpoint_settings`."""
 
 _AFTER_THE_HEAD = (
     "final_logit_softcapping",
@@ -155,7 +159,7 @@ class Policy:
             "tokenizer": hashlib.sha256(repr(vocabulary).encode()).hexdigest()[:16],
         }
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, *, settings: Mapping[str, Any] | None = None) -> None:
         """Save model and tokenizer in Hugging Face format, whole or not at all.
 
         Everything is written beside the folder first and then renamed, so a full disk or a kill in the middle leaves
@@ -163,11 +167,15 @@ class Policy:
 
         Args:
             folder: Where to; replaced if it exists.
+            settings: How it is meant to be played, for a file `zerosearch.json` beside the weights.
         """
 
         def write(temporary: Path) -> None:
             self.model.save_pretrained(temporary)
             self.tokenizer.save_pretrained(temporary)
+            if settings is not None:
+                text = json.dumps(settings, indent=2, ensure_ascii=False)
+                (temporary / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
 
         write_folder(folder, write)
 

@@ -4,7 +4,7 @@
       config.json            every setting
       events.out.tfevents.*  curves, for TensorBoard
       trajectories.jsonl     sampled episodes, with every draw
-      checkpoint/            the policy, in Hugging Face format
+      checkpoint/            the policy, in Hugging Face format, and zerosearch.json: how it is played
       summary.json           before and after, in the benchmarks' schema
 
 Nothing in it names this machine or its folders.
@@ -25,13 +25,29 @@ from typing import Any, Protocol
 import torch
 
 from agents.errors import RunExistsError
+from agents.policy import SETTINGS_FILE
 from agents.trajectory import Trajectory, write_trajectories
 from zs_env.errors import ConfigError
 
-__all__ = ["SCHEMA", "Logger", "RunFolder", "TensorBoardLogger", "describe_machine", "write_json"]
+__all__ = [
+    "CHECKPOINT_SCHEMA",
+    "SCHEMA",
+    "Logger",
+    "RunFolder",
+    "TensorBoardLogger",
+    "checkpoint_settings",
+    "describe_machine",
+    "read_checkpoint_settings",
+    "write_json",
+]
 
 SCHEMA = "zerosearch.training/1"
 """The version of `summary.json`'s schema."""
+
+CHECKPOINT_SCHEMA = "zerosearch.checkpoint/1"
+"""The version of a checkpoint's `zerosearch.json`."""
+
+_PLAYED_BY = ("episode", "rollout", "search")
 
 
 class Logger(Protocol):
@@ -146,6 +162,49 @@ class RunFolder:
     def add_trajectories(self, step: int, trajectories: Sequence[Trajectory]) -> None:
         """Append trajectories of a training step (0 is the first)."""
         write_trajectories(self.path / "trajectories.jsonl", trajectories, step=step)
+
+
+def checkpoint_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its training, of a run's whole record: enough to play it as it was trained."""
+    model = {key: record["model"][key] for key in ("dtype", "chat_template")}
+    return {"schema": CHECKPOINT_SCHEMA, "model": model} | {name: record[name] for name in _PLAYED_BY}
+
+
+def read_checkpoint_settings(checkpoint: Path) -> dict[str, dict[str, Any]]:
+    """The sections that a checkpoint was trained by: its own file's, else those of the run that it lies in.
+
+    Returns:
+        Section to key to value; nothing if the folder is no checkpoint of a run. Files that aren't ours are ignored.
+
+    Raises:
+        ConfigError: The file is broken, or of another version.
+    """
+    if not (checkpoint / "config.json").is_file():
+        return {}
+    own = _read_record(checkpoint / SETTINGS_FILE)
+    schema = str(own.get("schema"))
+    if schema == CHECKPOINT_SCHEMA:
+        return {name: dict(own[name]) for name in ("model", *_PLAYED_BY) if isinstance(own.get(name), dict)}
+    if schema.startswith(CHECKPOINT_SCHEMA.partition("/")[0] + "/"):
+        raise ConfigError(
+            f"{str(checkpoint / SETTINGS_FILE)!r} has schema {schema!r}; this version reads {CHECKPOINT_SCHEMA!r}."
+        )
+    run = _read_record(checkpoint.resolve().parent / "config.json")
+    if not all(isinstance(run.get(name), dict) for name in ("run", "model", *_PLAYED_BY)):
+        return {}
+    model = {key: run["model"][key] for key in ("dtype", "chat_template") if key in run["model"]}
+    return {"model": model} | {name: run[name] for name in _PLAYED_BY}
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """A JSON object; an empty one if there is no such file or it holds something else."""
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{str(path)!r} is no JSON: {error}. Mend it, or remove it to play without it.") from error
+    return record if isinstance(record, dict) else {}
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

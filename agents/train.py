@@ -17,7 +17,7 @@ from agents.executors.local import LocalExecutor
 from agents.grpo import Grpo
 from agents.learner import Learner
 from agents.policy import Policy, load_policy
-from agents.runs import SCHEMA, Logger, RunFolder, TensorBoardLogger, describe_machine
+from agents.runs import SCHEMA, Logger, RunFolder, TensorBoardLogger, checkpoint_settings, describe_machine
 from agents.trajectory import Trajectory
 from zs_env.questions import QuestionList, load_questions
 from zs_env.types import Question, QuestionSource, SearchEngine
@@ -66,7 +66,7 @@ def train(
     run.write("config.json", config.record())
     before = evaluation.run("before", say)
     seconds = _train_steps(config, trainer, policy, run, logger or TensorBoardLogger(run.path))
-    policy.save(run.checkpoint)
+    policy.save(run.checkpoint, settings=checkpoint_settings(config.record()))
     after = evaluation.run("after", say)
     summary = {
         "schema": SCHEMA,
@@ -145,10 +145,10 @@ def _train_steps(
                 if every and (step % every == 0 or step == total - 1):
                     run.add_trajectories(step, _spread(result.trajectories, config.run.num_saved_trajectories))
                 if config.run.checkpoint_every and (step + 1) % config.run.checkpoint_every == 0:
-                    policy.save(run.checkpoint)
+                    policy.save(run.checkpoint, settings=checkpoint_settings(config.record()))
     except (KeyboardInterrupt, NonFiniteError, RolloutError) as error:
         # Nothing that isn't finite is ever applied, so the weights are worth keeping.
-        policy.save(run.checkpoint)
+        policy.save(run.checkpoint, settings=checkpoint_settings(config.record()))
         where = f"In training step {step} (of {total}, from 0). The policy as it is then is in {run.checkpoint}."
         raise type(error)(f"{error} {where}".strip()) from error
     finally:

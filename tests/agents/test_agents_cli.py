@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from agents.evaluate import evaluate_policy
 from agents.grpo import Grpo, GrpoStep
 from agents.metrics import METRICS
 from agents.policy import Policy, load_policy
-from agents.runs import SCHEMA, RunFolder
+from agents.runs import SCHEMA, RunFolder, read_checkpoint_settings
 from agents.testing import tiny_lfm2
 from agents.trajectory import read_trajectories
 from zs_env.errors import ConfigError
@@ -120,6 +121,50 @@ def test_questions_of_ones_own_leave_a_presets_splits() -> None:
     assert "split" not in sections["evaluation"]
     sections = sections_of(parser().parse_args(["train", *flags, "--split", "a", "--eval-split", "b"]))
     assert (sections["questions"]["split"], sections["evaluation"]["split"]) == ("a", "b")
+
+
+def test_a_checkpoint_knows_how_it_is_played_wherever_it_lies(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*train_flags(checkpoint, tmp_path), "--total-steps", "0", "--eval-limit", "1"]) == 0
+    copy = shutil.copytree(tmp_path / "runs" / "first" / "checkpoint", tmp_path / "elsewhere")
+    settings = json.loads((copy / "zerosearch.json").read_text())
+    assert settings["schema"] == "zerosearch.checkpoint/1"
+    assert str(tmp_path) not in json.dumps(settings)
+    settings["model"] = {"dtype": "bfloat16", "chat_template": False}
+    (copy / "zerosearch.json").write_text(json.dumps(settings))
+
+    loaded: list[dict[str, Any]] = []
+
+    def load(source: str, **options: Any) -> Policy:
+        loaded.append(options)
+        return load_policy(source, **options)
+
+    monkeypatch.setattr("agents.policy.load_policy", load)
+    result = tmp_path / "eval.json"
+    play = f"eval --model {copy} --limit 1 --noise-probability 0 --json {result}".split()
+    assert main(play) == 0
+    played = json.loads(result.read_text())["settings"]
+    assert (played["episode"]["prompt"], played["episode"]["max_turns"]) == ("short", 2)
+    assert played["rollout"]["max_new_tokens"] == 8
+    assert main(["ask", QUESTION, "--model", str(copy)]) == 0
+    assert loaded == [{"trust_remote_code": False, "dtype": "bfloat16", "use_chat_template": False}] * 2
+    capsys.readouterr()
+
+    (copy / "zerosearch.json").write_text(json.dumps({"schema": "zerosearch.checkpoint/9"}))
+    assert main(play) == 2
+    assert "'zerosearch.checkpoint/9'" in capsys.readouterr().err
+    (copy / "zerosearch.json").write_text("{")
+    assert main(play) == 2
+    assert "is no JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("foreign", [{"episode": {"max_turns": 1}}, [1], {"schema": 5, "rollout": {"x": 1}}])
+def test_settings_that_are_not_ours_are_ignored(foreign: Any, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    for file in ("config.json", "model/config.json", "model/zerosearch.json"):
+        (tmp_path / file).write_text(json.dumps(foreign))
+    assert read_checkpoint_settings(tmp_path / "model") == {}
 
 
 def short_checkpoint(tokenizer: Any, folder: Path) -> Path:
