@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from agents.conversation import RolloutSettings
 from agents.grpo import GrpoSettings
@@ -362,6 +363,8 @@ def load_config(sections: Mapping[str, Mapping[str, Any]], *, origin: str = "the
     for name, values in sections.items():
         if name not in types:
             raise ConfigError(f"{origin}: unknown section [{name}]. Sections: {', '.join(types)}.")
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{origin}: [{name}] is a section of keys and values; got {values!r}.")
         section = types[name]
         known = {item.name: item for item in fields(section)}
         unknown = sorted(set(values) - set(known))
@@ -375,13 +378,30 @@ def load_config(sections: Mapping[str, Mapping[str, Any]], *, origin: str = "the
 
 
 def _check_type(where: str, value: object, hint: Any) -> None:
-    """Refuse a text where a number is wanted, and the like; the settings check ranges themselves."""
-    wanted = {item for item in (get_args(hint) or (hint,)) if isinstance(item, type)}
-    if wanted & {int, float, bool, str} and not is_dataclass(hint):
-        fits = any(
-            isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
-            for kind in wanted & {int, float, bool, str, dict}
-        )
-        if not fits and value is not None and not isinstance(value, (list, tuple, dict)):
-            names = " or ".join(sorted(kind.__name__ for kind in wanted if kind is not type(None)))
-            raise ConfigError(f"{where} must be of type {names}; got {value!r}.")
+    """Refuse a text where a number is wanted, and the like; the settings check ranges and choices themselves."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if not any(_fits(value, kind) for kind in kinds):
+        names = " or ".join(_name_of(kind) for kind in kinds if kind is not type(None))
+        raise ConfigError(f"{where} must be of type {names}; got {value!r}.")
+
+
+def _fits(value: object, kind: Any) -> bool:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return isinstance(value, str)
+    if origin is tuple:
+        return isinstance(value, (list, tuple)) and all(_fits(item, parts[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(item, parts[1]) for item in value.values())
+    if kind is float:
+        kind = (int, float)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _name_of(kind: Any) -> str:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return "str"
+    if origin is tuple:
+        return f"list of {parts[0].__name__}"
+    return f"table of {parts[1].__name__}" if origin is dict else str(kind.__name__)
