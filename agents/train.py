@@ -57,7 +57,7 @@ def train(
     config = config.fitted(policy.max_context_tokens, say)
     trained_on = _training_questions(config)
     evaluation = _Evaluation(config, policy, engine)
-    fingerprints = {
+    fingerprints: dict[str, Any] = {
         "questions": {"training": trained_on.fingerprint, "evaluation": evaluation.fingerprint},
         **policy.fingerprints(),
     }
@@ -67,6 +67,7 @@ def train(
     before = evaluation.run("before", say)
     seconds = _train_steps(config, trainer, policy, run, logger or TensorBoardLogger(run.path))
     policy.save(run.checkpoint, settings=checkpoint_settings(config.record()))
+    fingerprints["model_after"] = policy.fingerprints()["model"]
     after = evaluation.run("after", say)
     summary = {
         "schema": SCHEMA,

@@ -94,7 +94,9 @@ def test_a_run_leaves_everything_and_can_be_played_on(
     evaluated = json.loads(result.read_text())
     assert evaluated["results"]["noise_0"] == summary["after"]["noise_0"]
     assert evaluated["settings"]["episode"]["max_turns"] == 2
-    assert load_policy(folder / "checkpoint").fingerprints()["model"] == evaluated["fingerprints"]["model"]
+    assert summary["fingerprints"]["model"] == load_policy(checkpoint).fingerprints()["model"]
+    after = summary["fingerprints"]["model_after"]
+    assert load_policy(folder / "checkpoint").fingerprints()["model"] == evaluated["fingerprints"]["model"] == after
 
 
 def test_a_run_on_files_of_ones_own(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
