@@ -150,7 +150,7 @@ def _tell(line: str) -> None:
 
 
 def sections_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """The settings that flags give, over those of the preset."""
+    """The settings that flags give, over those of the preset; its warm-up shrinks with a shorter run."""
     from agents.config import load_preset
 
     sections = load_preset(options.preset) if getattr(options, "preset", None) else {}
@@ -158,6 +158,10 @@ def sections_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         value = getattr(options, flag, None)
         if value is not None:
             sections.setdefault(section, {})[key] = value
+    warmup, total = sections.get("optimizer", {}).get("warmup_steps", 0), options.total_steps
+    if total is not None and warmup >= total > 0:
+        sections["optimizer"]["warmup_steps"] = total // 2
+        _tell(f"{total} steps are fewer than the preset's warm-up of {warmup}: it takes {total // 2} instead.")
     # A preset's splits are those of its own sources.
     if options.questions is not None and options.split is None:
         sections["questions"].pop("split", None)

@@ -286,6 +286,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.model.source:
             raise ConfigError("No model: give --model (a folder or an id of the hub) or a --preset that has one.")
+        warmup, total = self.optimizer.warmup_steps, self.grpo.total_steps
+        if 0 < total <= warmup:
+            raise ConfigError(
+                f"warmup_steps={warmup} must be below total_steps={total}: the learning rate would only ever warm up."
+            )
         trained, evaluated = self.questions.source, self.evaluation.source or self.questions.source
         if evaluated == "atlas" and self.evaluation.split is None:
             object.__setattr__(self, "evaluation", replace(self.evaluation, split="test"))

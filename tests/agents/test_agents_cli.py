@@ -9,6 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from agents.cli import main, parser, sections_of
+from agents.config import load_config
 from agents.errors import NonFiniteError, RolloutError, RunExistsError
 from agents.evaluate import evaluate_policy
 from agents.grpo import Grpo, GrpoStep
@@ -398,6 +399,14 @@ def test_thresholds_replace_the_mix_of_a_preset() -> None:
     flags = ["--preset", "quickstart", "--start-threshold", "0.1", "--end-threshold", "0.2"]
     noise = sections_of(parser().parse_args(["train", *flags]))["noise"]
     assert noise == {"start_threshold": 0.1, "end_threshold": 0.2}
+
+
+def test_a_short_run_of_a_preset_has_a_short_warm_up(capsys: pytest.CaptureFixture[str]) -> None:
+    for steps, warmup in ((1, 0), (3, 1), (30, 5)):
+        flags = ["--preset", "quickstart", "--total-steps", str(steps)]
+        config = load_config(sections_of(parser().parse_args(["train", *flags])))
+        assert (config.grpo.total_steps, config.optimizer.warmup_steps) == (steps, warmup)
+        assert ("takes" in capsys.readouterr().err) == (steps < 5)
 
 
 def test_help_does_not_load_torch() -> None:

@@ -37,6 +37,7 @@ BASE = {"model": {"source": "m"}}
         ({"grpo": {"group_size": "8"}}, r"\[grpo\] group_size must be of type int; got '8'"),
         ({"grpo": {"group_size": True}}, r"\[grpo\] group_size must be of type int; got True"),
         ({"optimizer": {"learning_rate": "fast"}}, r"learning_rate must be of type float"),
+        ({"optimizer": {"warmup_steps": 200}}, r"warmup_steps=200 must be below total_steps=200"),
         ({"run": 5}, r"\[run\] is a section of keys and values; got 5"),
         ({"evaluation": {"noise": 0.5}}, r"\[evaluation\] noise must be of type list of float; got 0.5"),
         ({"noise": {"mix": 0.5}}, r"\[noise\] mix must be of type list of float; got 0.5"),
