@@ -162,7 +162,7 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.json is not None:
         record = {
-            "schema": "zerosearch/throughput/1",
+            "schema": "zerosearch.throughput/1",
             "version": zs_env.__version__,
             "seed": options.seed,
             "settings": {"searches_per_episode": SEARCHES, "repeats": options.repeats, "topk": 5},

@@ -329,7 +329,7 @@ def _step(
 
 def _save(policy: Policy, settings: WarmStartSettings, folder: Path, accuracy: dict[str, float]) -> None:
     record = {
-        "schema": "zerosearch/warmstart/1",
+        "schema": "zerosearch.warmstart/1",
         "settings": asdict(settings),
         "questions": {split: load_atlas().world(split).questions.fingerprint for split in ("train", "validation")},
         "copy_accuracy_validation": accuracy,

@@ -14,7 +14,7 @@ def test_the_command_prints_a_table_and_writes_a_record(tmp_path: Path, capsys: 
     assert main(["throughput", "--num-envs", "512", "--repeats", "1", "--json", str(file)]) == 0
     assert "| 512 |" in capsys.readouterr().out
     record = json.loads(file.read_text())
-    assert record["schema"] == "zerosearch/throughput/1"
+    assert record["schema"] == "zerosearch.throughput/1"
     assert record["rows"][0]["num_envs"] == 512
     assert record["rows"][0]["step_us"] > 0
 
