@@ -82,7 +82,7 @@ class ModelConfig:
 
     Attributes:
         source: A folder in Hugging Face format, an id of the hub, or `preset:<folder>` for one that ships with presets.
-        dtype: The type of the weights.
+        dtype: The type of the weights; training takes float32 alone.
         trust_remote_code: Whether code that comes with the model may run here.
         chat_template: Whether the tokenizer's chat template is used; left out: if there is one.
     """

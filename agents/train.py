@@ -19,6 +19,7 @@ from agents.learner import Learner
 from agents.policy import Policy, load_policy
 from agents.runs import SCHEMA, Logger, RunFolder, TensorBoardLogger, checkpoint_settings, describe_machine
 from agents.trajectory import Trajectory
+from zs_env.errors import ConfigError
 from zs_env.questions import QuestionList, load_questions
 from zs_env.types import Question, QuestionSource, SearchEngine
 
@@ -45,6 +46,11 @@ def train(
         torch.set_num_threads(config.run.threads)
     # What is quick to check comes first, so that a wrong setting is told at once.
     run.check_sources(config.model.path, config.questions.source, config.evaluation.source)
+    if config.model.dtype != "float32":
+        raise ConfigError(
+            f"Training needs dtype 'float32'; got {config.model.dtype!r}: small updates would be rounded away. Other "
+            "types are for evaluation."
+        )
     engine = config.search.make_engine()
     config.episode.settings(config.search.topk)
     config.sampling.settings().check_for_training()

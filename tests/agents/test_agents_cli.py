@@ -17,6 +17,7 @@ from agents.metrics import METRICS
 from agents.policy import Policy, load_policy
 from agents.runs import SCHEMA, RunFolder, read_checkpoint_settings
 from agents.testing import tiny_lfm2
+from agents.train import train
 from agents.trajectory import read_trajectories
 from zs_env.errors import ConfigError
 
@@ -407,6 +408,13 @@ def test_a_short_run_of_a_preset_has_a_short_warm_up(capsys: pytest.CaptureFixtu
         config = load_config(sections_of(parser().parse_args(["train", *flags])))
         assert (config.grpo.total_steps, config.optimizer.warmup_steps) == (steps, warmup)
         assert ("takes" in capsys.readouterr().err) == (steps < 5)
+
+
+def test_weights_of_low_precision_are_not_trained(tmp_path: Path) -> None:
+    config = load_config({"model": {"source": "m", "dtype": "bfloat16"}})
+    with pytest.raises(ConfigError, match="needs dtype 'float32'; got 'bfloat16'"):
+        train(config, RunFolder("low", root=tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_does_not_load_torch() -> None:
