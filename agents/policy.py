@@ -188,7 +188,8 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     old = temporary.with_name(temporary.name + "-old")
     try:
         write(temporary)
-        temporary.chmod(0o755)
+        for path in (temporary, *temporary.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         if folder.exists():
             os.replace(folder, old)
         os.replace(temporary, folder)

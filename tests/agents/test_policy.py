@@ -88,6 +88,8 @@ def test_a_saved_policy_loads_as_it_was(tiny_policy: Policy, tmp_path: Path) -> 
     loaded = load_policy(folder)
     assert loaded.fingerprints() == tiny_policy.fingerprints()
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+    assert folder.stat().st_mode & 0o777 == 0o755
     batch = collate(trajectories())
     torch.testing.assert_close(loaded.token_logprobs(batch).logprobs, tiny_policy.token_logprobs(batch).logprobs)
 
