@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,6 +75,14 @@ def test_the_record_by_hand() -> None:
     assert record["em_greedy_by_hops"]["1"]["em"] == 0.5
     assert record["em_greedy_by_hops"]["2"]["n"] == 2
     assert record["answered_share"] == 0.75
+
+
+def test_the_docs_name_every_key_of_the_record() -> None:
+    record = measure([played("a", "", 1.0, 1)], None)
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    table = text.partition("What an evaluation records")[2]
+    for key in (*record, *record["search_again_single_hop"], *record["em_greedy_by_hops"]["1"]):
+        assert f"`{key}`" in table, key
 
 
 def test_nothing_counted_is_none_and_not_zero() -> None:
