@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +175,19 @@ def test_the_same_seed_makes_the_same_policy_and_it_loads(tmp_path: Path) -> Non
 def test_bad_settings_are_refused(make: Any) -> None:
     with pytest.raises(ConfigError):
         make()
+
+
+SHIPPED = Path(__file__).parents[3] / "agents" / "presets" / "quickstart_warmstart"
+
+
+def test_the_shipped_warm_start_is_what_the_command_makes(world: World) -> None:
+    """Its record names the default settings, today's questions, and these very weights."""
+    record = json.loads((SHIPPED / "warmstart.json").read_text(encoding="utf-8"))
+    assert record["settings"] == json.loads(json.dumps(asdict(WarmStartSettings())))
+    assert record["questions"]["train"] == world.questions.fingerprint
+    assert record["questions"]["validation"] == load_atlas().world("validation").questions.fingerprint
+    policy = load_policy(SHIPPED)
+    assert record["fingerprints"] == policy.fingerprints()
+    remade, _ = make_tokenizer(world, ENGINE, ModelShape(), seed=0, topk=5)
+    assert remade.get_vocab() == policy.tokenizer.get_vocab()
+    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) <= 10_000_000
