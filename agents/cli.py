@@ -198,7 +198,7 @@ def _train(options: argparse.Namespace) -> None:
     _say(
         f"\nRollout {seconds['rollout']:.0f} s, update {seconds['update']:.0f} s, everything {seconds['total']:.0f} s. "
         f"All of it is in {run.path}. Try\n\n"
-        f'  python -m agents ask "What is the capital of Senegal?" --model {run.checkpoint}'
+        f'  python -m agents ask "What is the capital of Kenya?" --model {run.checkpoint}'
     )
 
 
