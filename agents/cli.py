@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from agents.report_html import command as report
 from agents.warmstart import command as warmstart
 from zs_env.curriculum import check_probability, check_whole
 from zs_env.errors import ConfigError, ZeroSearchError
@@ -138,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write the trajectory there")
     ask.set_defaults(run=_ask)
     warmstart.add_parser(commands)
+    report.add_parser(commands)
     return top
 
 
