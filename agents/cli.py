@@ -40,10 +40,10 @@ _FLAGS: dict[str, tuple[str, str]] = {
     "max_new_tokens": ("rollout", "max_new_tokens"),
     "max_episode_tokens": ("rollout", "max_episode_tokens"),
     "temperature": ("sampling", "temperature"),
-    "total_steps": ("grpo", "total_steps"),
-    "questions_per_step": ("grpo", "questions_per_step"),
-    "group_size": ("grpo", "group_size"),
-    "kl_coef": ("grpo", "kl_coef"),
+    "total_steps": ("training", "total_steps"),
+    "questions_per_step": ("training", "questions_per_step"),
+    "group_size": ("training", "group_size"),
+    "kl_coef": ("training", "kl_coef"),
     "learning_rate": ("optimizer", "learning_rate"),
     "eval_questions": ("evaluation", "source"),
     "eval_split": ("evaluation", "split"),
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a policy and measure it before and after", allow_abbrev=False)
     add = train.add_argument
     add("--preset", metavar="NAME", help="a named run to start from, for example quickstart; other flags change it")
-    add("--algorithm", metavar="NAME", help="grpo")
+    add("--algorithm", metavar="NAME", help="grpo, ppo or reinforce")
     _shared(train, model_help="the policy to start from: a folder in Hugging Face format, or an id of the hub")
     add("--questions", metavar="SOURCE", help="atlas, a jsonl, json, csv or parquet file, or hf:<id>")
     add("--split", metavar="NAME", help="the split that is trained on")

@@ -12,10 +12,13 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from agents.algorithm import TrainingSettings
 from agents.conversation import RolloutSettings
 from agents.grpo import GrpoSettings
 from agents.optimization import OptimizerSettings
+from agents.ppo import CriticSettings, PpoSettings
 from agents.questions import NoiseSchedule
+from agents.reinforce import ReinforceSettings
 from agents.samplers.base import SamplingSettings
 from zs_env.curriculum import Curriculum, check_probability, check_whole
 from zs_env.engines import make_engine
@@ -41,7 +44,11 @@ __all__ = [
     "preset_names",
 ]
 
-ALGORITHMS = ("grpo",)
+ALGORITHMS: dict[str, tuple[str, ...]] = {"grpo": ("grpo",), "ppo": ("ppo", "critic"), "reinforce": ("reinforce",)}
+"""The algorithms, each with the sections that are its own."""
+
+_OWNED = tuple(section for sections in ALGORITHMS.values() for section in sections)
+
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -278,7 +285,11 @@ class TrainConfig:
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
     grpo: GrpoSettings = field(default_factory=GrpoSettings)
+    ppo: PpoSettings = field(default_factory=PpoSettings)
+    critic: CriticSettings = field(default_factory=CriticSettings)
+    reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -286,11 +297,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.model.source:
             raise ConfigError("No model: give --model (a folder or an id of the hub) or a --preset that has one.")
-        warmup, total = self.optimizer.warmup_steps, self.grpo.total_steps
-        if 0 < total <= warmup:
-            raise ConfigError(
-                f"warmup_steps={warmup} must be below total_steps={total}: the learning rate would only ever warm up."
-            )
+        total = self.training.total_steps
+        for section in ("optimizer", "critic") if self.run.algorithm == "ppo" else ("optimizer",):
+            warmup = getattr(self, section).warmup_steps
+            if 0 < total <= warmup:
+                raise ConfigError(
+                    f"[{section}] warmup_steps={warmup} must be below total_steps={total}: the learning rate would "
+                    "only ever warm up."
+                )
+        self.own.check(self.training)
         trained, evaluated = self.questions.source, self.evaluation.source or self.questions.source
         if evaluated == "atlas" and self.evaluation.split is None:
             object.__setattr__(self, "evaluation", replace(self.evaluation, split="test"))
@@ -301,6 +316,12 @@ class TrainConfig:
                 f"Training and evaluation both use {trained!r}{part}: what was trained on says nothing about what was "
                 "learned. Give one of them another split (--split, --eval-split) or source (--eval-questions)."
             )
+
+    @property
+    def own(self) -> GrpoSettings | PpoSettings | ReinforceSettings:
+        """The settings of the algorithm that is run."""
+        settings: GrpoSettings | PpoSettings | ReinforceSettings = getattr(self, self.run.algorithm)
+        return settings
 
     def fitted(self, max_context_tokens: int | None, say: Callable[[str], None]) -> TrainConfig:
         """The same settings, with the default of `max_episode_tokens` cut to a model's context if it is longer.
@@ -322,7 +343,8 @@ class TrainConfig:
 
     def record(self) -> dict[str, Any]:
         """All settings in plain JSON types, without anything of this machine."""
-        record = asdict(self)
+        others = set(_OWNED) - set(ALGORITHMS[self.run.algorithm])
+        record = {name: values for name, values in asdict(self).items() if name not in others}
         record["model"]["source"] = self.model.shown
         for section in ("questions", "evaluation"):
             source = record[section]["source"]
@@ -379,6 +401,14 @@ def load_config(sections: Mapping[str, Mapping[str, Any]], *, origin: str = "the
         for key, value in values.items():
             _check_type(f"{origin}: [{name}] {key}", value, hints[key])
         made[name] = section(**values)
+    algorithm = made["run"].algorithm if "run" in made else RunConfig().algorithm
+    for name in _OWNED:
+        if name in made and name not in ALGORITHMS[algorithm]:
+            owned = ", ".join(f"[{own}]" for own in ALGORITHMS[algorithm])
+            raise ConfigError(
+                f"{origin}: [{name}] is not a section of algorithm {algorithm!r}, which has {owned}. Remove it, or "
+                "choose the algorithm that it belongs to."
+            )
     return TrainConfig(**made)
 
 

@@ -1,4 +1,4 @@
-"""What changes the weights: log-probs, a loss over the policy's tokens, micro-batches, one optimizer step.
+"""What changes the policy's weights: log-probs, a loss over its own tokens, micro-batches, one optimizer step.
 
 Shapes: N policy tokens of a micro-batch, laid end to end.
 """
@@ -6,36 +6,20 @@ Shapes: N policy tokens of a micro-batch, laid end to end.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from agents.batches import TokenBatch, collate, split_by_tokens
-from agents.losses import Aggregation, token_weights
+from agents.accumulation import Accumulator, Example, TokenLoss
+from agents.batches import TokenBatch
+from agents.losses import Aggregation
 from agents.optimization import OptimizerSettings, apply_gradients, make_optimizer
 from agents.policy import Policy
-from agents.trajectory import Trajectory
 
-__all__ = ["Example", "Learner", "LossTokens", "TokenLoss", "TokenLossFunction"]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A trajectory to learn from.
-
-    Attributes:
-        trajectory: What was done.
-        advantage: How much better it went than expected.
-        ref_logprobs: [its policy tokens]: the reference model's log-probs, where the loss wants them.
-    """
-
-    trajectory: Trajectory
-    advantage: float
-    ref_logprobs: Tensor | None = None
+__all__ = ["Example", "Learner", "LossTokens", "TokenLoss", "TokenLossFunction", "frozen_copy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +29,7 @@ class LossTokens:
     Attributes:
         logprobs: The learner's, with gradient.
         sampled_logprobs: What the tokens were sampled with.
-        advantages: Of each token's episode.
+        advantages: Of each token.
         entropy: Of the learner's distribution at each token, in nats.
         ref_logprobs: The reference model's, where there is one.
     """
@@ -57,22 +41,6 @@ class LossTokens:
     ref_logprobs: Tensor | None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLoss:
-    """What a loss gives.
-
-    Attributes:
-        loss: [N], to be weighted and summed.
-        means: Name to [N], without gradient: logged as means over the batch's policy tokens.
-        maxima: Name to [N]: logged as maxima.
-    """
-
-    loss: Tensor
-    means: dict[str, Tensor] = field(default_factory=dict)
-    maxima: dict[str, Tensor] = field(default_factory=dict)
-
-
-T = TypeVar("T")
 TokenLossFunction = Callable[[LossTokens], TokenLoss]
 
 
@@ -83,11 +51,9 @@ class Learner:
         policy: What is trained, in place.
         settings: The optimizer.
         temperature: What sampling divides the logits by.
-        micro_batch_tokens: The most tokens, padding included, that are differentiated at once: more is faster until
-            memory runs out, and the gradient is the same.
-        num_workers: Python threads that differentiate micro-batches side by side, each with gradients of its own. For
-            small models on a CPU; the gradient is the same, to the last bit.
-        keep_reference: Whether to keep the frozen copy.
+        micro_batch_tokens: See `Accumulator`.
+        num_workers: See `Accumulator`.
+        reference: The policy to stay close to; nothing of it is trained. See `frozen_copy`.
         entropy_gradient: Whether losses may use the entropy's gradient.
     """
 
@@ -99,70 +65,39 @@ class Learner:
         temperature: float = 1.0,
         micro_batch_tokens: int = 16_384,
         num_workers: int = 1,
-        keep_reference: bool = False,
+        reference: Policy | None = None,
         entropy_gradient: bool = False,
     ) -> None:
         self.policy = policy
         self.settings = settings
         self.optimizer = make_optimizer(policy.model.parameters(), settings)
         self._temperature = temperature
-        self._micro_batch_tokens = micro_batch_tokens
-        self._num_workers = num_workers
         self._entropy_gradient = entropy_gradient
-        self._parameters = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
-        self._reference: Policy | None = None
-        if keep_reference:
-            frozen = copy.deepcopy(policy.model).requires_grad_(False)
-            self._reference = Policy(frozen, policy.tokenizer, use_chat_template=policy.codec.use_chat_template)
+        self._accumulator = Accumulator(
+            [parameter for parameter in policy.model.parameters() if parameter.requires_grad],
+            micro_batch_tokens=micro_batch_tokens,
+            num_workers=num_workers,
+        )
+        self._reference = reference
 
-    @torch.no_grad()
     def with_reference(self, examples: Sequence[Example]) -> list[Example]:
         """The same examples with the reference model's log-probs of the policy's tokens."""
         assert self._reference is not None, "the learner was made without a reference"
-        done: dict[int, Example] = {}
-        for part in self._micro_batches(examples):
-            batch = collate([examples[index].trajectory for index in part])
-            logprobs = self._reference.token_logprobs(batch, temperature=self._temperature).logprobs.cpu()
-            rows = batch.flat_rows()
-            for row, index in enumerate(part):
-                example = examples[index]
-                done[index] = Example(example.trajectory, example.advantage, logprobs[rows == row])
-        return [done[index] for index in range(len(examples))]
+        return self._with_logprobs(examples, self._reference)
+
+    def _with_logprobs(self, examples: Sequence[Example], policy: Policy) -> list[Example]:
+        found = self._accumulator.infer(
+            examples, lambda batch: policy.token_logprobs(batch, temperature=self._temperature).logprobs
+        )
+        return [example.with_(ref_logprobs=logprobs) for example, logprobs in zip(examples, found, strict=True)]
 
     def accumulate(
         self, examples: Sequence[Example], loss_function: TokenLossFunction, aggregation: Aggregation
     ) -> dict[str, float]:
-        """Add the gradient of the whole batch's loss to the parameters, micro-batch by micro-batch.
-
-        Every token weighs what it weighs in the whole batch, so the split changes nothing but rounding.
-
-        Returns:
-            `loss` and the means and maxima that the loss function named, over all policy tokens.
-        """
-        lengths = torch.tensor([example.trajectory.num_policy_tokens for example in examples])
-        weights = token_weights(lengths, aggregation)
-        totals, maxima = {"loss": 0.0}, dict[str, float]()
-
-        def differentiate(part: list[int]) -> tuple[Tensor, TokenLoss, tuple[Tensor | None, ...]]:
-            batch = collate([examples[index].trajectory for index in part])
-            result = loss_function(self._loss_tokens([examples[index] for index in part], batch))
-            loss = (result.loss * weights[part][batch.flat_rows()].to(result.loss.device)).sum()
-            if self._num_workers == 1:  # in place, which takes no second set of gradients and suits sharded models
-                loss.backward()  # type: ignore[no-untyped-call]
-                return loss.detach(), result, ()
-            return loss.detach(), result, torch.autograd.grad(loss, self._parameters, allow_unused=True)
-
-        for loss, result, gradients in self._map(differentiate, self._micro_batches(examples)):
-            for parameter, gradient in zip(self._parameters, gradients, strict=False):
-                if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-            totals["loss"] += float(loss)
-            for name, values in result.means.items():
-                totals[name] = totals.get(name, 0.0) + float(values.sum())
-            for name, values in result.maxima.items():
-                maxima[name] = max(maxima.get(name, -torch.inf), float(values.max()))
-        loss_value, num_tokens = totals.pop("loss"), max(int(lengths.sum()), 1)
-        return {"loss": loss_value, **{name: total / num_tokens for name, total in totals.items()}, **maxima}
+        """Add the gradient of the whole batch's loss to the parameters; see `Accumulator.accumulate`."""
+        return self._accumulator.accumulate(
+            examples, lambda part, batch: loss_function(self._loss_tokens(part, batch)), aggregation
+        )
 
     def update(
         self,
@@ -184,16 +119,13 @@ class Learner:
         norm = apply_gradients(self.optimizer, self.settings, loss=metrics["loss"], learning_rate=learning_rate)
         return {**metrics, "grad_norm": norm}
 
-    def _map(self, function: Callable[[list[int]], T], parts: list[list[int]]) -> Iterator[T]:
-        """The function of each part, in order; side by side where there are workers."""
-        if self._num_workers == 1:
-            yield from map(function, parts)
-            return
-        with ThreadPoolExecutor(self._num_workers, thread_name_prefix="learner-worker") as workers:
-            yield from workers.map(function, parts)
+    def state_dict(self) -> dict[str, Any]:
+        """What goes on from here, beside the policy's own weights: the optimizer's state."""
+        return {"optimizer": self.optimizer.state_dict()}
 
-    def _micro_batches(self, examples: Sequence[Example]) -> list[list[int]]:
-        return split_by_tokens([example.trajectory.num_tokens for example in examples], self._micro_batch_tokens)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def _loss_tokens(self, examples: Sequence[Example], batch: TokenBatch) -> LossTokens:
         computed = self.policy.token_logprobs(
@@ -204,7 +136,13 @@ class Learner:
         return LossTokens(
             logprobs=computed.logprobs,
             sampled_logprobs=batch.flat_sampled_logprobs().to(device),
-            advantages=torch.tensor([example.advantage for example in examples])[batch.flat_rows()].to(device),
+            advantages=torch.cat([example.advantages for example in examples]).to(device),  # type: ignore[misc]
             entropy=computed.entropy,
             ref_logprobs=torch.cat(references).to(device) if references else None,
         )
+
+
+def frozen_copy(policy: Policy) -> Policy:
+    """A copy whose weights stay as they are."""
+    frozen = copy.deepcopy(policy.model).requires_grad_(False)
+    return Policy(frozen, policy.tokenizer, use_chat_template=policy.codec.use_chat_template)

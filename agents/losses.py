@@ -17,10 +17,13 @@ from zs_env.errors import ConfigError
 __all__ = [
     "Aggregation",
     "ClippedSurrogate",
+    "ClippedValueLoss",
     "KlEstimator",
     "clipped_surrogate",
+    "clipped_value_loss",
     "entropy_from_logits",
     "kl_penalty",
+    "policy_gradient",
     "selective_log_softmax",
     "token_weights",
 ]
@@ -121,6 +124,52 @@ def clipped_surrogate(
     free = ratio * advantages
     bounded = ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages
     return ClippedSurrogate(-torch.minimum(free, bounded), ratio.detach(), (bounded < free).detach())
+
+
+def policy_gradient(logprobs: Tensor, advantages: Tensor) -> Tensor:
+    """The plain policy gradient's loss, a token: -A·logp, whose gradient is -A·∇logp.
+
+    Source: REINFORCE (Williams, 1992). Right only where the tokens were drawn from the very weights that are
+    differentiated: there it has the gradient of the surrogate with r = 1.
+
+    Args:
+        logprobs: [N], the learner's, with gradient.
+        advantages: [N], of each token.
+    """
+    return -advantages * logprobs
+
+
+class ClippedValueLoss(NamedTuple):
+    """What `clipped_value_loss` gives, each [N].
+
+    Attributes:
+        loss: What to minimise, a token.
+        clipped: Whether the clip took the token's gradient away.
+    """
+
+    loss: Tensor
+    clipped: Tensor
+
+
+def clipped_value_loss(
+    values: Tensor, old_values: Tensor, returns: Tensor, *, clip: float | None = None
+) -> ClippedValueLoss:
+    """A critic's loss, a token: ½·max((V - R)², (V_clipped - R)²), V_clipped = V_old + clamp(V - V_old, ±clip).
+
+    Source: the value clipping of OpenAI's PPO ("PPO2"; Engstrom et al., arXiv 2005.12729, section 3).
+
+    Args:
+        values: [N], the critic's now, with gradient.
+        old_values: [N], the critic's before this step's updates.
+        returns: [N], what it should have said.
+        clip: How far a value may move in a step; None for the plain ½·(V - R)².
+    """
+    free = (values - returns) ** 2
+    if clip is None:
+        return ClippedValueLoss(0.5 * free, torch.zeros_like(values, dtype=torch.bool))
+    near = old_values + (values - old_values).clamp(-clip, clip)
+    bounded = (near - returns) ** 2
+    return ClippedValueLoss(0.5 * torch.maximum(free, bounded), (bounded > free).detach())
 
 
 def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator = "k3") -> Tensor:

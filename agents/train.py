@@ -10,13 +10,17 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from agents.algorithm import Algorithm
 from agents.config import EvaluationConfig, TrainConfig
+from agents.critic import Critic, CriticLearner
 from agents.errors import NonFiniteError, RolloutError
 from agents.evaluate import evaluate_policy, pick_questions
-from agents.executors.local import LocalExecutor
+from agents.executors import Executor, LocalExecutor
 from agents.grpo import Grpo
-from agents.learner import Learner
+from agents.learner import Learner, frozen_copy
 from agents.policy import Policy, load_policy
+from agents.ppo import Ppo
+from agents.reinforce import Reinforce
 from agents.runs import SCHEMA, Logger, RunFolder, TensorBoardLogger, checkpoint_settings, describe_machine
 from agents.trajectory import Trajectory
 from zs_env.errors import ConfigError
@@ -67,7 +71,7 @@ def train(
         "questions": {"training": trained_on.fingerprint, "evaluation": evaluation.fingerprint},
         **policy.fingerprints(),
     }
-    trainer = _make_trainer(config, policy, engine, trained_on)
+    trainer = make_algorithm(config, make_executor(config, policy, engine), trained_on)
     run.open()
     run.write("config.json", config.record())
     before = evaluation.run("before", say)
@@ -96,18 +100,24 @@ def _training_questions(config: TrainConfig) -> QuestionSource:
     return QuestionList(pick_questions(source, config.questions.limit), name=source.name, split=source.split)
 
 
-def _make_trainer(config: TrainConfig, policy: Policy, engine: SearchEngine, questions: QuestionSource) -> Grpo:
+def make_executor(config: TrainConfig, policy: Policy, engine: SearchEngine) -> LocalExecutor:
+    """Where the run's work is done: learner, critic if the algorithm has one, sampler, engine."""
+    batches: dict[str, Any] = {
+        "micro_batch_tokens": config.learner.micro_batch_tokens,
+        "num_workers": config.run.workers,
+    }
     learner = Learner(
         policy,
         config.optimizer,
         temperature=config.sampling.temperature,
-        micro_batch_tokens=config.learner.micro_batch_tokens,
-        num_workers=config.run.workers,
-        keep_reference=config.grpo.kl_coef > 0,
-        entropy_gradient=config.grpo.entropy_coef > 0,
+        reference=frozen_copy(policy) if config.training.kl_coef else None,
+        entropy_gradient=config.training.entropy_coef > 0,
+        **batches,
     )
-    executor = LocalExecutor(
+    critic = CriticLearner(Critic(policy), config.critic, **batches) if config.run.algorithm == "ppo" else None
+    return LocalExecutor(
         learner,
+        critic=critic,
         engine=engine,
         episode_settings=config.episode.settings(config.search.topk),
         rollout_settings=config.rollout,
@@ -115,18 +125,24 @@ def _make_trainer(config: TrainConfig, policy: Policy, engine: SearchEngine, que
         seed=config.run.seed,
         sampler_options=config.sampler_options,
     )
-    return Grpo(
-        executor,
-        questions,
-        config.grpo,
-        optimizer=config.optimizer,
-        noise=config.noise.schedule(config.grpo.total_steps),
-        seed=config.run.seed,
-    )
+
+
+def make_algorithm(config: TrainConfig, executor: Executor, questions: QuestionSource) -> Algorithm:
+    """The algorithm that the settings name."""
+    options: dict[str, Any] = {
+        "optimizer": config.optimizer,
+        "noise": config.noise.schedule(config.training.total_steps),
+        "seed": config.run.seed,
+    }
+    if config.run.algorithm == "ppo":
+        return Ppo(executor, questions, config.training, config.ppo, critic=config.critic, **options)
+    if config.run.algorithm == "reinforce":
+        return Reinforce(executor, questions, config.training, config.reinforce, **options)
+    return Grpo(executor, questions, config.training, config.grpo, **options)
 
 
 def _train_steps(
-    config: TrainConfig, trainer: Grpo, policy: Policy, run: RunFolder, logger: Logger
+    config: TrainConfig, trainer: Algorithm, policy: Policy, run: RunFolder, logger: Logger
 ) -> dict[str, float]:
     """All training steps.
 
@@ -137,7 +153,7 @@ def _train_steps(
         KeyboardInterrupt: It was interrupted; like an error of a step, after the policy was saved as it is.
     """
     seconds = {"rollout": 0.0, "update": 0.0}
-    every, total = config.run.save_trajectories_every, config.grpo.total_steps
+    every, total = config.run.save_trajectories_every, config.training.total_steps
     step = 0
     try:
         # disable=None: the bar is drawn on a terminal only.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+from agents.accumulation import Example
 from agents.conversation import EpisodeTask
-from agents.learner import Example, TokenLossFunction
+from agents.critic import ValueLossFunction
+from agents.learner import TokenLossFunction
 from agents.losses import Aggregation
 from agents.rollout import RolloutResult
 
@@ -22,6 +24,9 @@ class Executor(Protocol):
     def with_reference(self, examples: Sequence[Example]) -> list[Example]:
         """The same examples with the reference model's log-probs."""
 
+    def with_values(self, examples: Sequence[Example]) -> list[Example]:
+        """The same examples with the critic's values."""
+
     def update(
         self,
         examples: Sequence[Example],
@@ -32,5 +37,21 @@ class Executor(Protocol):
     ) -> dict[str, float]:
         """One optimizer step; see `Learner.update`."""
 
+    def update_critic(
+        self,
+        examples: Sequence[Example],
+        loss_function: ValueLossFunction,
+        *,
+        aggregation: Aggregation,
+        learning_rate: float,
+    ) -> dict[str, float]:
+        """One optimizer step of the critic; see `CriticLearner.update`."""
+
     def publish(self, weight_version: int) -> None:
         """Give the learner's weights to whoever samples, under this version."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What training goes on from beside the policy's own weights: optimizers, and the critic if there is one."""
+
+    def load_state_dict(self, state: Mapping[str, Any], *, weight_version: int) -> None:
+        """Take back what `state_dict` gave, and sample from now on under this version."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agents.accumulation import Example
 from agents.conversation import EpisodeTask, RolloutSettings
-from agents.learner import Example, Learner, TokenLossFunction
+from agents.critic import CriticLearner, ValueLossFunction
+from agents.learner import Learner, TokenLossFunction
 from agents.losses import Aggregation
 from agents.rollout import RolloutResult, rollout_sync
 from agents.samplers.base import SamplingSettings
@@ -25,6 +27,7 @@ class LocalExecutor:
         episode_settings: The rules.
         rollout_settings: The budgets.
         sampling: How tokens are drawn; must be fit for training.
+        critic: The critic, for algorithms that have one.
         sampler_options: What else `TransformersSampler` takes.
         seed: The run's seed.
 
@@ -41,11 +44,13 @@ class LocalExecutor:
         rollout_settings: RolloutSettings,
         sampling: SamplingSettings,
         seed: int,
+        critic: CriticLearner | None = None,
         sampler_options: Mapping[str, Any] | None = None,
     ) -> None:
         sampling.check_for_training()
         learner.policy.check_context(rollout_settings.max_episode_tokens)
         self.learner = learner
+        self.critic = critic
         self.sampler = learner.policy.sampler(sampling, **(sampler_options or {}))
         self._engine = engine
         self._episode_settings = episode_settings
@@ -68,6 +73,11 @@ class LocalExecutor:
         """See `Learner.with_reference`."""
         return self.learner.with_reference(examples)
 
+    def with_values(self, examples: Sequence[Example]) -> list[Example]:
+        """See `CriticLearner.with_values`."""
+        assert self.critic is not None, "the executor was made without a critic"
+        return self.critic.with_values(examples)
+
     def update(
         self,
         examples: Sequence[Example],
@@ -79,6 +89,30 @@ class LocalExecutor:
         """See `Learner.update`."""
         return self.learner.update(examples, loss_function, aggregation=aggregation, learning_rate=learning_rate)
 
+    def update_critic(
+        self,
+        examples: Sequence[Example],
+        loss_function: ValueLossFunction,
+        *,
+        aggregation: Aggregation,
+        learning_rate: float,
+    ) -> dict[str, float]:
+        """See `CriticLearner.update`."""
+        assert self.critic is not None, "the executor was made without a critic"
+        return self.critic.update(examples, loss_function, aggregation=aggregation, learning_rate=learning_rate)
+
     def publish(self, weight_version: int) -> None:
         """Nothing to copy: the weights are shared; their version is told."""
         self.sampler.weight_version = weight_version
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Executor.state_dict`."""
+        state = {"learner": self.learner.state_dict()}
+        return state if self.critic is None else state | {"critic": self.critic.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any], *, weight_version: int) -> None:
+        """See `Executor.load_state_dict`."""
+        self.learner.load_state_dict(state["learner"])
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
+        self.publish(weight_version)

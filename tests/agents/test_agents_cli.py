@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from agents.algorithm import TrainingStep
 from agents.cli import main, parser, sections_of
 from agents.config import load_config
 from agents.errors import NonFiniteError, RolloutError, RunExistsError
 from agents.evaluate import evaluate_policy
-from agents.grpo import Grpo, GrpoStep
+from agents.grpo import Grpo
 from agents.metrics import METRICS
 from agents.policy import Policy, load_policy
 from agents.runs import SCHEMA, RunFolder, read_checkpoint_settings
@@ -217,7 +218,7 @@ def test_a_run_that_breaks_off_keeps_its_policy(
 ) -> None:
     whole = Grpo.step
 
-    def step(self: Grpo, number: int) -> GrpoStep:
+    def step(self: Grpo, number: int) -> TrainingStep:
         if number == 1:
             raise kind(*(() if kind is KeyboardInterrupt else ("Something went wrong.",)))
         return whole(self, number)
@@ -406,7 +407,7 @@ def test_a_short_run_of_a_preset_has_a_short_warm_up(capsys: pytest.CaptureFixtu
     for steps, warmup in ((1, 0), (3, 1), (30, 5)):
         flags = ["--preset", "quickstart", "--total-steps", str(steps)]
         config = load_config(sections_of(parser().parse_args(["train", *flags])))
-        assert (config.grpo.total_steps, config.optimizer.warmup_steps) == (steps, warmup)
+        assert (config.training.total_steps, config.optimizer.warmup_steps) == (steps, warmup)
         assert ("takes" in capsys.readouterr().err) == (steps < 5)
 
 

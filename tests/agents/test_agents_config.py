@@ -14,7 +14,8 @@ def test_presets_are_whole_and_make_an_engine(name: str) -> None:
     config.search.make_engine()
     config.episode.settings(config.search.topk)
     config.sampling.settings().check_for_training()
-    config.noise.schedule(config.grpo.total_steps).probability(config.grpo.total_steps - 1, 0)
+    total = config.training.total_steps
+    config.noise.schedule(total).probability(total - 1, 0)
     assert config.evaluation.split != config.questions.split
 
 
@@ -33,9 +34,9 @@ BASE = {"model": {"source": "m"}}
     ("sections", "message"),
     [
         ({"policy": {}}, r"unknown section \[policy\]"),
-        ({"grpo": {"group_sizes": 3}}, r"\[grpo\] has no 'group_sizes'. It has: total_steps"),
-        ({"grpo": {"group_size": "8"}}, r"\[grpo\] group_size must be of type int; got '8'"),
-        ({"grpo": {"group_size": True}}, r"\[grpo\] group_size must be of type int; got True"),
+        ({"training": {"group_sizes": 3}}, r"\[training\] has no 'group_sizes'. It has: total_steps"),
+        ({"training": {"group_size": "8"}}, r"\[training\] group_size must be of type int; got '8'"),
+        ({"training": {"group_size": True}}, r"\[training\] group_size must be of type int; got True"),
         ({"optimizer": {"learning_rate": "fast"}}, r"learning_rate must be of type float"),
         ({"optimizer": {"warmup_steps": 200}}, r"warmup_steps=200 must be below total_steps=200"),
         ({"run": 5}, r"\[run\] is a section of keys and values; got 5"),
@@ -45,9 +46,15 @@ BASE = {"model": {"source": "m"}}
         ({"optimizer": {"betas": 0.9}}, r"\[optimizer\] betas must be of type list of float; got 0.9"),
         ({"optimizer": {"schedule": ["linear"]}}, r"\[optimizer\] schedule must be of type str"),
         ({"optimizer": {"learning_rate": [1e-4]}}, r"\[optimizer\] learning_rate must be of type float"),
-        ({"grpo": {"total_steps": None}}, r"\[grpo\] total_steps must be of type int; got None"),
+        ({"training": {"total_steps": None}}, r"\[training\] total_steps must be of type int; got None"),
         ({"episode": {"reward": {"em": "much"}}}, r"\[episode\] reward must be of type str or table of float"),
-        ({"run": {"algorithm": "dqn"}}, r"Unknown algorithm 'dqn'. Available: grpo"),
+        ({"run": {"algorithm": "dqn"}}, r"Unknown algorithm 'dqn'. Available: grpo, ppo, reinforce"),
+        ({"ppo": {"lam": 0.9}}, r"\[ppo\] is not a section of algorithm 'grpo', which has \[grpo\]"),
+        ({"training": {"group_size": 1}}, r"group_size must be at least 2 for grpo"),
+        ({"run": {"algorithm": "reinforce"}, "training": {"group_size": 1}}, r"baseline='batch_mean'"),
+        ({"run": {"algorithm": "reinforce"}, "training": {"num_epochs": 2}}, r"surrogate='plain' is right for one"),
+        ({"run": {"algorithm": "ppo"}, "critic": {"warmup_steps": 200}}, r"\[critic\] warmup_steps=200 must be below"),
+        ({"run": {"algorithm": "ppo"}, "ppo": {"value_warmup_steps": 200}}, r"the policy would never learn"),
         ({"noise": {"end_threshold": 0.5}}, r"belong together"),
         ({"noise": {"start_threshold": 0.1, "end_threshold": 0.5, "mix": [0.5]}}, r"not both"),
         ({"evaluation": {"split": "train"}}, r"both use 'atlas', split 'train'"),
@@ -96,4 +103,5 @@ def test_every_section_and_field_is_documented() -> None:
     for section in dataclasses.fields(TrainConfig):
         made = section.default_factory  # type: ignore[misc]
         for field in dataclasses.fields(made):  # type: ignore[arg-type]
-            assert f"{field.name}:" in (made.__doc__ or ""), f"{section.name}.{field.name}"
+            docs = "".join(parent.__doc__ or "" for parent in made.__mro__)  # type: ignore[union-attr]
+            assert f"{field.name}:" in docs, f"{section.name}.{field.name}"

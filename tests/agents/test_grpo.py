@@ -1,17 +1,17 @@
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from agents.algorithm import PolicyLoss, TrainingSettings
 from agents.conversation import EpisodeTask, RolloutSettings
 from agents.errors import NonFiniteError
 from agents.executors import LocalExecutor
-from agents.grpo import Grpo, GrpoLoss, GrpoSettings
-from agents.learner import Example, Learner
+from agents.grpo import Grpo, GrpoSettings
+from agents.learner import Example, Learner, frozen_copy
 from agents.metrics import METRICS
 from agents.optimization import OptimizerSettings
 from agents.policy import Policy
@@ -49,7 +49,7 @@ def make_trajectory(group: int, reward: float, num_policy: int, *, num_prompt: i
     )
 
 
-EXAMPLES = [Example(make_trajectory(n // 2, 0.0, 1 + 5 * n), (-1.0) ** n * (1 + n)) for n in range(7)]
+EXAMPLES = [Example.of(make_trajectory(n // 2, 0.0, 1 + 5 * n), (-1.0) ** n * (1 + n)) for n in range(7)]
 
 
 def gradients(learner: Learner) -> list[torch.Tensor]:
@@ -64,7 +64,7 @@ def test_defect_14_uneven_micro_batches_give_the_gradient_of_the_whole_batch(
     tiny_policy: Policy, aggregation: Any, micro_batch_tokens: int
 ) -> None:
     tiny_policy.model.double()
-    loss = GrpoLoss(GrpoSettings(entropy_coef=0.01))
+    loss = PolicyLoss(entropy_coef=0.01)
     whole = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=10**9, entropy_gradient=True)
     first = whole.accumulate(EXAMPLES, loss, aggregation)
     expected = gradients(whole)
@@ -79,19 +79,19 @@ def test_workers_side_by_side_give_the_same_gradient_to_the_last_bit(tiny_policy
     found = []
     for num_workers in (1, 3):
         learner = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=60, num_workers=num_workers)
-        metrics = learner.accumulate(EXAMPLES, GrpoLoss(GrpoSettings()), "token_mean")
+        metrics = learner.accumulate(EXAMPLES, PolicyLoss(), "token_mean")
         found.append((metrics, gradients(learner)))
     assert found[0][0] == found[1][0]
     assert all(torch.equal(one, other) for one, other in zip(found[0][1], found[1][1], strict=True))
 
 
 def test_the_loss_equals_a_double_loop_over_tokens(tiny_policy: Policy) -> None:
-    settings = GrpoSettings(clip_low=0.2, clip_high=0.28)
     learner = Learner(tiny_policy, OptimizerSettings())
-    loss = learner.accumulate(EXAMPLES, GrpoLoss(settings), "token_mean")["loss"]
+    loss = learner.accumulate(EXAMPLES, PolicyLoss(clip_low=0.2, clip_high=0.28), "token_mean")["loss"]
     total, count = 0.0, 0
     for example in EXAMPLES:
         ids, mask = example.trajectory.ids(), example.trajectory.policy_mask()
+        advantage = float(example.advantages[0])
         sampled = example.trajectory.sampled_logprobs()
         with torch.no_grad():
             logprobs = tiny_policy.model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
@@ -99,19 +99,21 @@ def test_the_loss_equals_a_double_loop_over_tokens(tiny_policy: Policy) -> None:
             if is_policy:
                 ratio = math.exp(float(logprobs[place - 1, ids[place]]) - sampled[place])
                 clipped = min(max(ratio, 0.8), 1.28)
-                total -= min(ratio * example.advantage, clipped * example.advantage)
+                total -= min(ratio * advantage, clipped * advantage)
                 count += 1
     assert loss == pytest.approx(total / count, rel=1e-4)
 
 
 def test_defect_13_retrieved_tokens_have_no_part_in_the_loss(tiny_policy: Policy) -> None:
     # The last retrieved block comes after all policy tokens: whatever stands there, loss and gradient are the same.
-    learner, loss = Learner(tiny_policy, OptimizerSettings()), GrpoLoss(GrpoSettings())
+    learner, loss = Learner(tiny_policy, OptimizerSettings()), PolicyLoss()
     found = []
     for tokens in ((1, 2, 3), (200, 201, 202, 203, 204)):
         trajectory = make_trajectory(0, 1.0, 6)
         trajectory.segments.append(TokenSegment("environment", tokens, ""))
-        found.append((learner.accumulate([Example(trajectory, 1.0)], loss, "token_mean")["loss"], gradients(learner)))
+        found.append(
+            (learner.accumulate([Example.of(trajectory, 1.0)], loss, "token_mean")["loss"], gradients(learner))
+        )
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     for one, other in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
@@ -122,8 +124,8 @@ def test_a_loss_that_is_not_finite_changes_no_weight(tiny_policy: Policy) -> Non
     before = copy.deepcopy(tiny_policy.model.state_dict())
     with pytest.raises(NonFiniteError, match="not applied"):
         learner.update(
-            [Example(make_trajectory(0, 1.0, 4), math.nan)],
-            GrpoLoss(GrpoSettings()),
+            [Example.of(make_trajectory(0, 1.0, 4), math.nan)],
+            PolicyLoss(),
             aggregation="token_mean",
             learning_rate=1.0,
         )
@@ -134,18 +136,19 @@ def test_a_loss_that_is_not_finite_changes_no_weight(tiny_policy: Policy) -> Non
 
 def test_defect_05_the_kl_term_of_an_update_pulls_towards_the_reference(tiny_policy: Policy) -> None:
     # The policy has left its reference; with no advantage at all, updates must bring it back.
-    learner = Learner(tiny_policy, OptimizerSettings(learning_rate=1e-2), keep_reference=True)
+    learner = Learner(tiny_policy, OptimizerSettings(learning_rate=1e-2), reference=frozen_copy(tiny_policy))
     with torch.no_grad():
         for parameter in tiny_policy.model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    examples = learner.with_reference([replace(example, advantage=0.0) for example in EXAMPLES])
-    loss = GrpoLoss(GrpoSettings(kl_coef=1.0))
+    examples = learner.with_reference([Example.of(example.trajectory, 0.0) for example in EXAMPLES])
+    loss = PolicyLoss(kl_coef=1.0)
     kl = [learner.update(examples, loss, aggregation="token_mean", learning_rate=1e-2)["kl"] for _ in range(15)]
     assert kl[-1] < 0.5 * kl[0]
 
 
-def make_executor(policy: Policy, engine: Any, settings: GrpoSettings, **changes: Any) -> LocalExecutor:
-    learner = Learner(policy, OptimizerSettings(learning_rate=1e-2), keep_reference=settings.kl_coef > 0)
+def make_executor(policy: Policy, engine: Any, training: TrainingSettings, **changes: Any) -> LocalExecutor:
+    reference = frozen_copy(policy) if training.kl_coef else None
+    learner = Learner(policy, OptimizerSettings(learning_rate=1e-2), reference=reference)
     options: dict[str, Any] = {
         "engine": engine,
         "episode_settings": EpisodeSettings(prompt="short", max_turns=2, reward=changes.pop("reward", first_letters)),
@@ -162,24 +165,26 @@ def first_letters(outcome: Any) -> float:
     return sum(char < "n" for char in text) / max(len(text), 1)
 
 
-def make_grpo(executor: Any, questions: Sequence[Question], settings: GrpoSettings, **changes: Any) -> Grpo:
+def make_grpo(
+    executor: Any, questions: Sequence[Question], training: TrainingSettings, settings: Any = None, **changes: Any
+) -> Grpo:
     options: dict[str, Any] = {
         "optimizer": OptimizerSettings(learning_rate=1e-2),
         "noise": NoiseSchedule(),
         "seed": 0,
     }
-    return Grpo(executor, questions, settings, **(options | changes))  # type: ignore[arg-type]
+    return Grpo(executor, questions, training, settings, **(options | changes))  # type: ignore[arg-type]
 
 
 def test_a_policy_learns_what_is_rewarded(tiny_policy: Policy, engine: Any, questions: list[Question]) -> None:
-    settings = GrpoSettings(total_steps=12, questions_per_step=4, group_size=8)
+    settings = TrainingSettings(total_steps=12, questions_per_step=4, group_size=8)
     grpo = make_grpo(make_executor(tiny_policy, engine, settings), questions, settings)
     rewards = [grpo.step(step).metrics["reward_mean"] for step in range(12)]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.15
 
 
 def test_steps_are_deterministic_and_every_metric_is_defined(engine: Any, questions: list[Question]) -> None:
-    settings = GrpoSettings(
+    settings = TrainingSettings(
         total_steps=2,
         questions_per_step=3,
         group_size=4,
@@ -187,12 +192,13 @@ def test_steps_are_deterministic_and_every_metric_is_defined(engine: Any, questi
         entropy_coef=0.01,
         num_epochs=2,
         num_minibatches=2,
-        zero_variance="keep",
     )
     runs = []
     for _ in range(2):
         policy = Policy(tiny_lfm2(), byte_tokenizer())
-        grpo = make_grpo(make_executor(policy, engine, settings), questions, settings)
+        grpo = make_grpo(
+            make_executor(policy, engine, settings), questions, settings, GrpoSettings(zero_variance="keep")
+        )
         runs.append([grpo.step(step) for step in range(2)])
     for one, other in zip(*runs, strict=True):
         assert [t.ids() for t in one.trajectories] == [t.ids() for t in other.trajectories]
@@ -235,10 +241,12 @@ def test_defect_17_failed_episodes_are_counted_and_not_learned_from(questions: l
     ]
     played[1].status, played[4].status = "search_failed", "failed"
     executor = PlayedBefore(played)
-    step = make_grpo(executor, questions, GrpoSettings(questions_per_step=2)).step(0)
+    step = make_grpo(executor, questions, TrainingSettings(questions_per_step=2)).step(0)
     assert [example.trajectory for example in executor.learned[0]] == [played[0], played[2]]
     # Rewards 1 and 0, sample std 0.7071: ±0.7071.
-    assert [example.advantage for example in executor.learned[0]] == pytest.approx([0.7071, -0.7071], abs=1e-4)
+    assert [example.advantages[-1].item() for example in executor.learned[0]] == pytest.approx(
+        [0.7071, -0.7071], abs=1e-4
+    )
     assert step.metrics["num_failed"] == 2
     assert step.metrics["reward_mean"] == pytest.approx(2 / 3)
 
@@ -248,15 +256,15 @@ def test_groups_that_teach_nothing_are_left_out_or_kept_by_name(questions: list[
     played.append(make_trajectory(1, 1.0, 7))
     for name, expected in (("drop", 2), ("keep", 4)):
         executor = PlayedBefore(played)
-        settings = GrpoSettings(questions_per_step=2, zero_variance=name)  # type: ignore[arg-type]
-        step = make_grpo(executor, questions, settings).step(0)
+        settings = GrpoSettings(zero_variance=name)  # type: ignore[arg-type]
+        step = make_grpo(executor, questions, TrainingSettings(questions_per_step=2), settings).step(0)
         assert len(executor.learned[0]) == expected
         assert step.metrics["zero_variance_share"] == 0.5
 
 
 def test_a_step_without_anything_to_learn_updates_nothing(questions: list[Question]) -> None:
     executor = PlayedBefore([make_trajectory(0, 1.0, 4), make_trajectory(0, 1.0, 5)])
-    step = make_grpo(executor, questions, GrpoSettings()).step(0)
+    step = make_grpo(executor, questions, TrainingSettings()).step(0)
     assert executor.learned == []
     assert step.metrics["num_updates"] == 0
 
@@ -264,7 +272,7 @@ def test_a_step_without_anything_to_learn_updates_nothing(questions: list[Questi
 def test_defect_12_a_group_is_one_question_of_one_step(questions: list[Question]) -> None:
     # 4 questions, 3 a step: the second step holds one question of the first pass and two of the second.
     executor = PlayedBefore([])
-    grpo = make_grpo(executor, questions, GrpoSettings(questions_per_step=3, group_size=2))
+    grpo = make_grpo(executor, questions, TrainingSettings(questions_per_step=3, group_size=2))
     groups: dict[int, set[str]] = {}
     keys = []
     for step in range(8):
@@ -298,8 +306,7 @@ def test_noise_follows_the_curriculum_or_the_mix() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"group_size": 1}, "group_size"),
-        ({"std": "biased"}, "std must be one of"),
+        ({"group_size": 0}, "group_size"),
         ({"clip_low": 1.0}, "clip_low"),
         ({"kl_coef": -0.1}, "kl_coef"),
         ({"kl_coef": math.nan}, "kl_coef"),
@@ -309,11 +316,20 @@ def test_noise_follows_the_curriculum_or_the_mix() -> None:
 )
 def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        GrpoSettings(**changes)
+        TrainingSettings(**changes)
+
+
+def test_grpo_refuses_an_unknown_std_and_groups_of_one() -> None:
+    with pytest.raises(ConfigError, match="std must be one of"):
+        GrpoSettings(std="biased")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="group_size must be at least 2 for grpo"):
+        GrpoSettings().check(TrainingSettings(group_size=1))
 
 
 def test_the_local_executor_refuses_what_can_not_be_trained(tiny_policy: Policy, engine: Any) -> None:
     with pytest.raises(ConfigError, match="top_p"):
-        make_executor(tiny_policy, engine, GrpoSettings(), sampling=SamplingSettings(top_p=0.9))
+        make_executor(tiny_policy, engine, TrainingSettings(), sampling=SamplingSettings(top_p=0.9))
     with pytest.raises(ConfigError, match="max_episode_tokens=5000"):
-        make_executor(tiny_policy, engine, GrpoSettings(), rollout_settings=RolloutSettings(max_episode_tokens=5000))
+        make_executor(
+            tiny_policy, engine, TrainingSettings(), rollout_settings=RolloutSettings(max_episode_tokens=5000)
+        )

@@ -1,0 +1,309 @@
+"""What all algorithms share: their common settings, the tasks of a step, the policy's loss, mini-batches.
+
+`grpo.py`, `ppo.py` and `reinforce.py` each say, from top to bottom, what is their own.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from agents.accumulation import Example, TokenLoss
+from agents.advantages import token_rewards
+from agents.conversation import EpisodeTask
+from agents.executors.base import Executor
+from agents.learner import LossTokens
+from agents.losses import Aggregation, KlEstimator, clipped_surrogate, kl_penalty, policy_gradient
+from agents.metrics import rollout_metrics
+from agents.optimization import OptimizerSettings
+from agents.questions import NoiseSchedule, QuestionOrder
+from agents.rollout import RolloutResult
+from agents.trajectory import Trajectory
+from zs_env.curriculum import check_whole
+from zs_env.errors import ConfigError
+from zs_env.types import QuestionSource
+
+__all__ = [
+    "Algorithm",
+    "KlPlacement",
+    "PolicyLoss",
+    "Surrogate",
+    "TrainingSettings",
+    "TrainingStep",
+    "check_choices",
+    "rewards_of",
+]
+
+_TRAINING_KEY = 0
+
+Surrogate = Literal["clipped", "plain"]
+"""The policy's loss: PPO's clipped surrogate, or the plain policy gradient -A·logp, which is right for one update a
+rollout alone."""
+
+KlPlacement = Literal["loss", "reward"]
+"""Where the KL penalty enters: as a term of the loss (GRPO's way), or taken off each token's reward before advantages
+(InstructGPT's way)."""
+
+
+def check_choices(settings: object, **choices: Sequence[str]) -> None:
+    """Refuse a named option that isn't one of its choices."""
+    for name, allowed in choices.items():
+        if getattr(settings, name) not in allowed:
+            raise ConfigError(f"{name} must be one of {tuple(allowed)}; got {getattr(settings, name)!r}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """[training]: what every algorithm has.
+
+    Attributes:
+        total_steps: Training steps.
+        questions_per_step: Questions of a step.
+        group_size: Episodes a question; GRPO and a leave-one-out baseline need at least 2.
+        num_minibatches: Optimizer steps that a rollout's groups are split into.
+        num_epochs: How often a rollout is gone through.
+        clip_low: See `losses.clipped_surrogate`.
+        clip_high: See `losses.clipped_surrogate`.
+        aggregation: How tokens share the loss; see `losses.Aggregation`.
+        kl_coef: The weight of the KL penalty; 0 for none, and no reference model is kept.
+        kl_estimator: See `losses.kl_penalty`; of a penalty in the loss.
+        entropy_coef: The weight of an entropy bonus.
+    """
+
+    total_steps: int = 200
+    questions_per_step: int = 64
+    group_size: int = 5
+    num_minibatches: int = 1
+    num_epochs: int = 1
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    aggregation: Aggregation = "token_mean"
+    kl_coef: float = 0.0
+    kl_estimator: KlEstimator = "k3"
+    entropy_coef: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_whole("total_steps", self.total_steps, least=0)
+        for name in ("questions_per_step", "group_size", "num_minibatches", "num_epochs"):
+            check_whole(name, getattr(self, name), least=1)
+        check_choices(self, aggregation=get_args(Aggregation), kl_estimator=get_args(KlEstimator))
+        for name in ("clip_low", "clip_high", "kl_coef", "entropy_coef"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} must be a finite number of at least 0; got {getattr(self, name)!r}.")
+        if self.clip_low >= 1:
+            raise ConfigError(
+                f"clip_low must be below 1, or the ratio is never clipped from below; got {self.clip_low}."
+            )
+        if self.num_minibatches > self.questions_per_step:
+            raise ConfigError(
+                f"num_minibatches={self.num_minibatches} is more than questions_per_step={self.questions_per_step}: a "
+                "group is never split."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyLoss:
+    """The loss of a policy token: surrogate + kl_coef · KL - entropy_coef · entropy.
+
+    A plain object of numbers, so that it can travel to wherever the learner is.
+
+    Attributes:
+        surrogate: See `Surrogate`.
+        clip_low: See `losses.clipped_surrogate`.
+        clip_high: See `losses.clipped_surrogate`.
+        kl_coef: 0 where there is no penalty in the loss; a KL is logged wherever there is a reference.
+        kl_estimator: See `losses.kl_penalty`.
+        entropy_coef: The weight of the bonus.
+    """
+
+    surrogate: Surrogate = "clipped"
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    kl_coef: float = 0.0
+    kl_estimator: KlEstimator = "k3"
+    entropy_coef: float = 0.0
+
+    @classmethod
+    def of(
+        cls, training: TrainingSettings, *, surrogate: Surrogate = "clipped", kl_placement: KlPlacement = "loss"
+    ) -> PolicyLoss:
+        """The loss that the settings name."""
+        return cls(
+            surrogate=surrogate,
+            clip_low=training.clip_low,
+            clip_high=training.clip_high,
+            kl_coef=training.kl_coef if kl_placement == "loss" else 0.0,
+            kl_estimator=training.kl_estimator,
+            entropy_coef=training.entropy_coef,
+        )
+
+    def __call__(self, tokens: LossTokens) -> TokenLoss:
+        """See `PolicyLoss`."""
+        clipped = clipped_surrogate(
+            tokens.logprobs,
+            tokens.sampled_logprobs,
+            tokens.advantages,
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+        )
+        means = {
+            "entropy": tokens.entropy.detach(),
+            "ratio_mean": clipped.ratio,
+            "logprob_difference": (tokens.logprobs.detach() - tokens.sampled_logprobs).abs(),
+        }
+        if self.surrogate == "clipped":
+            loss = clipped.loss
+            means["clip_fraction"] = clipped.clipped.float()
+        else:
+            loss = policy_gradient(tokens.logprobs, tokens.advantages)
+        if tokens.ref_logprobs is not None:
+            kl = kl_penalty(tokens.logprobs, tokens.ref_logprobs, self.kl_estimator)
+            means["kl"] = kl.detach()
+            if self.kl_coef:
+                loss = loss + self.kl_coef * kl
+        if self.entropy_coef:
+            loss = loss - self.entropy_coef * tokens.entropy
+        return TokenLoss(loss, means, {"ratio_max": clipped.ratio})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStep:
+    """What a training step leaves.
+
+    Attributes:
+        metrics: Name to number; `docs` define each.
+        trajectories: Every episode that was played, failed ones too.
+    """
+
+    metrics: dict[str, float]
+    trajectories: list[Trajectory]
+
+
+class Algorithm(ABC):
+    """Trains a policy, a step at a time.
+
+    Args:
+        executor: Where episodes are played and weights updated.
+        questions: What is asked.
+        training: What every algorithm has.
+        optimizer: For the learning rate.
+        noise: How noisy searches are.
+        seed: The run's seed. Step n of a run depends on the seed, n and the weights alone.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        questions: QuestionSource,
+        training: TrainingSettings,
+        *,
+        optimizer: OptimizerSettings,
+        noise: NoiseSchedule,
+        seed: int,
+    ) -> None:
+        self.training = training
+        self.executor = executor
+        self._questions = questions
+        self._order = QuestionOrder(len(questions), seed)
+        self._optimizer = optimizer
+        self._noise = noise
+        self._updates: list[dict[str, float]] = []
+
+    @abstractmethod
+    def learn(self, step: int, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+        """Update the weights from the episodes of a step that didn't fail.
+
+        Returns:
+            What the algorithm itself measured.
+        """
+
+    def step(self, step: int) -> TrainingStep:
+        """Rollout, learn, publish: training step `step`, counted from 0.
+
+        Raises:
+            RolloutError: Too many episodes failed.
+            NonFiniteError: Logits, the loss or a gradient isn't finite.
+        """
+        began = time.perf_counter()
+        rolled = self.play(step)
+        rolled_at = time.perf_counter()
+        self._updates = []
+        learned = self.learn(step, [trajectory for trajectory in rolled.trajectories if not trajectory.failed])
+        self.executor.publish(step + 1)
+        ended = time.perf_counter()
+        metrics = learned | rollout_metrics(rolled) | _average(self._updates)
+        metrics |= {
+            "learning_rate": self.rate_at(step),
+            "num_updates": len(self._updates),
+            "rollout_s": rolled_at - began,
+            "update_s": ended - rolled_at,
+            "step_s": ended - began,
+        }
+        return TrainingStep(metrics, rolled.trajectories)
+
+    def play(self, step: int) -> RolloutResult:
+        """The episodes of a step: `group_size` of each of its questions, a group's number being unique in the run."""
+        size, count = self.training.group_size, self.training.questions_per_step
+        return self.executor.rollout(
+            [
+                EpisodeTask(
+                    question=self._questions[question],
+                    group=step * count + index,
+                    key=(_TRAINING_KEY, step, index * size + member),
+                    noise_probability=self._noise.probability(step, index),
+                )
+                for index, question in enumerate(self._order.take(step, count))
+                for member in range(size)
+            ]
+        )
+
+    def rate_at(self, step: int) -> float:
+        """The policy's learning rate in a step."""
+        return self._optimizer.rate_at(step, self.training.total_steps)
+
+    def passes(self, examples: Sequence[Example]) -> Iterator[list[Example]]:
+        """Every mini-batch of every epoch: whole groups, as even as may be; none that is empty."""
+        groups: dict[int, list[Example]] = {}
+        for example in examples:
+            groups.setdefault(example.trajectory.group, []).append(example)
+        whole, count = list(groups.values()), self.training.num_minibatches
+        parts = [[example for group in whole[part::count] for example in group] for part in range(count)]
+        for _ in range(self.training.num_epochs):
+            yield from (part for part in parts if part)
+
+    def update_policy(self, step: int, minibatch: Sequence[Example], loss: PolicyLoss) -> None:
+        """One optimizer step on the policy; its metrics are kept for the step's."""
+        self._updates.append(
+            self.executor.update(
+                minibatch, loss, aggregation=self.training.aggregation, learning_rate=self.rate_at(step)
+            )
+        )
+
+
+def rewards_of(example: Example, kl_coef: float) -> Tensor:
+    """[n]: each policy token's reward, less what it strays from the reference, weighted by `kl_coef`."""
+    trajectory = example.trajectory
+    if not kl_coef:
+        return token_rewards(trajectory.reward, trajectory.num_policy_tokens)
+    assert example.ref_logprobs is not None
+    sampled = torch.tensor([logprob for segment in trajectory.segments for logprob in segment.logprobs or ()])
+    kl = sampled - example.ref_logprobs
+    return token_rewards(trajectory.reward, trajectory.num_policy_tokens, kl, kl_coef=kl_coef)
+
+
+def _average(updates: Sequence[dict[str, float]]) -> dict[str, float]:
+    """One number a metric from those of each optimizer step: the mean; the maximum of maxima; of the difference between
+    sampler and learner the first, before the weights moved away.
+    """
+    if not updates:
+        return {}
+    averaged = {name: sum(update[name] for update in updates) / len(updates) for name in updates[0]}
+    averaged["ratio_max"] = max(update["ratio_max"] for update in updates)
+    averaged["logprob_difference"] = updates[0]["logprob_difference"]
+    return averaged

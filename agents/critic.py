@@ -1,0 +1,138 @@
+"""A critic: what return to expect before each token that the policy is about to write.
+
+Shapes: B episodes, T tokens of the longest, N policy tokens of a micro-batch laid end to end, H hidden width.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.accumulation import Accumulator, Example, TokenLoss
+from agents.batches import TokenBatch
+from agents.errors import ModelError
+from agents.losses import Aggregation
+from agents.optimization import OptimizerSettings, apply_gradients, make_optimizer
+from agents.policy import Policy
+
+__all__ = ["Critic", "CriticLearner", "ValueLossFunction", "ValueTokens"]
+
+
+class Critic(torch.nn.Module):
+    """A copy of a policy's trunk with a head of one number, which begins at 0.
+
+    A trunk of its own, as in ZeroSearch: the value's gradient moves nothing of the policy.
+
+    Args:
+        policy: Whose trunk is copied.
+
+    Raises:
+        ModelError: The model doesn't give its last hidden states.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        base, head = getattr(policy.model, "base_model", None), policy.model.get_output_embeddings()
+        if base is None or base is policy.model or head is None:
+            raise ModelError(
+                f"{type(policy.model).__name__} has no trunk apart from its head that a critic could copy: train it "
+                "with grpo or reinforce, which have no critic."
+            )
+        self.trunk = copy.deepcopy(base).eval()
+        self.head = torch.nn.Linear(head.weight.shape[1], 1).to(device=policy.device, dtype=torch.float32)
+        torch.nn.init.zeros_(self.head.weight)
+        torch.nn.init.zeros_(self.head.bias)
+
+    def token_values(self, batch: TokenBatch) -> Tensor:
+        """[N]: for each policy token, the return expected having read all tokens before it and not the token itself."""
+        device = self.head.weight.device
+        before = batch.policy_mask[:, 1:].to(device)  # [B, T - 1]: the places whose next token is the policy's
+        hidden = self.trunk(input_ids=batch.ids[:, :-1].to(device), use_cache=False).last_hidden_state  # [B, T - 1, H]
+        values: Tensor = self.head(hidden[before].float()).squeeze(-1)
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class ValueTokens:
+    """The policy tokens of a micro-batch, as a critic's loss sees them; each [N].
+
+    Attributes:
+        values: The critic's now, with gradient.
+        old_values: The critic's before this step's updates.
+        returns: What it should have said.
+    """
+
+    values: Tensor
+    old_values: Tensor
+    returns: Tensor
+
+
+ValueLossFunction = Callable[[ValueTokens], TokenLoss]
+
+
+class CriticLearner:
+    """A critic with its optimizer.
+
+    Args:
+        critic: What is trained, in place.
+        settings: The optimizer.
+        micro_batch_tokens: See `Accumulator`.
+        num_workers: See `Accumulator`.
+    """
+
+    def __init__(
+        self, critic: Critic, settings: OptimizerSettings, *, micro_batch_tokens: int = 16_384, num_workers: int = 1
+    ) -> None:
+        self.critic = critic
+        self.settings = settings
+        self.optimizer = make_optimizer(critic.parameters(), settings)
+        self._accumulator = Accumulator(
+            list(critic.parameters()), micro_batch_tokens=micro_batch_tokens, num_workers=num_workers
+        )
+
+    def with_values(self, examples: Sequence[Example]) -> list[Example]:
+        """The same examples with the critic's values."""
+        found = self._accumulator.infer(examples, self.critic.token_values)
+        return [example.with_(values=values) for example, values in zip(examples, found, strict=True)]
+
+    def update(
+        self,
+        examples: Sequence[Example],
+        loss_function: ValueLossFunction,
+        *,
+        aggregation: Aggregation,
+        learning_rate: float,
+    ) -> dict[str, float]:
+        """One optimizer step on these examples.
+
+        Returns:
+            `loss`, what the loss named, and `grad_norm`.
+
+        Raises:
+            NonFiniteError: The loss or the gradient isn't finite; the weights are as before.
+        """
+        metrics = self._accumulator.accumulate(
+            examples, lambda part, batch: loss_function(self._value_tokens(part, batch)), aggregation
+        )
+        norm = apply_gradients(self.optimizer, self.settings, loss=metrics["loss"], learning_rate=learning_rate)
+        return {**metrics, "grad_norm": norm}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and optimizer."""
+        return {"critic": self.critic.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.critic.load_state_dict(state["critic"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _value_tokens(self, examples: Sequence[Example], batch: TokenBatch) -> ValueTokens:
+        values = self.critic.token_values(batch)
+        old = torch.cat([example.values for example in examples])  # type: ignore[misc]
+        returns = torch.cat([example.returns for example in examples])  # type: ignore[misc]
+        return ValueTokens(values, old.to(values.device), returns.to(values.device))
