@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,11 +27,17 @@ from zs_env.errors import ConfigError
 from zs_env.questions import QuestionList, load_questions
 from zs_env.types import Question, QuestionSource, SearchEngine
 
-__all__ = ["train"]
+__all__ = ["make_algorithm", "make_executor", "train"]
 
 
 def train(
-    config: TrainConfig, run: RunFolder, *, logger: Logger | None = None, say: Callable[[str], None] | None = None
+    config: TrainConfig,
+    run: RunFolder,
+    *,
+    logger: Logger | None = None,
+    say: Callable[[str], None] | None = None,
+    executor_for: Callable[[TrainConfig, Policy, SearchEngine], Executor] | None = None,
+    before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train by the settings, and leave everything in the run's folder.
 
@@ -40,6 +46,8 @@ def train(
         run: Its folder.
         logger: Where curves go; TensorBoard if left out.
         say: Is told what is going on, in a line or two; nothing if left out.
+        executor_for: What makes the executor; `make_executor` if left out.
+        before: What was measured of the same model on the same questions already, instead of measuring it again.
 
     Returns:
         The record that `summary.json` holds.
@@ -71,10 +79,10 @@ def train(
         "questions": {"training": trained_on.fingerprint, "evaluation": evaluation.fingerprint},
         **policy.fingerprints(),
     }
-    trainer = make_algorithm(config, make_executor(config, policy, engine), trained_on)
+    trainer = make_algorithm(config, (executor_for or make_executor)(config, policy, engine), trained_on)
     run.open()
     run.write("config.json", config.record())
-    before = evaluation.run("before", say)
+    before = evaluation.run("before", say) if before is None else dict(before)
     seconds = _train_steps(config, trainer, policy, run, logger or TensorBoardLogger(run.path))
     policy.save(run.checkpoint, settings=checkpoint_settings(config.record()))
     fingerprints["model_after"] = policy.fingerprints()["model"]

@@ -13,12 +13,13 @@ from agents.cli import main, parser, sections_of
 from agents.config import load_config
 from agents.errors import NonFiniteError, RolloutError, RunExistsError
 from agents.evaluate import evaluate_policy
+from agents.executors import Executor
 from agents.grpo import Grpo
 from agents.metrics import METRICS
 from agents.policy import Policy, load_policy
 from agents.runs import SCHEMA, RunFolder, read_checkpoint_settings
 from agents.testing import tiny_lfm2
-from agents.train import train
+from agents.train import make_executor, train
 from agents.trajectory import read_trajectories
 from zs_env.errors import ConfigError
 
@@ -409,6 +410,22 @@ def test_a_short_run_of_a_preset_has_a_short_warm_up(capsys: pytest.CaptureFixtu
         config = load_config(sections_of(parser().parse_args(["train", *flags])))
         assert (config.training.total_steps, config.optimizer.warmup_steps) == (steps, warmup)
         assert ("takes" in capsys.readouterr().err) == (steps < 5)
+
+
+def test_a_run_takes_an_executor_and_a_measurement_from_its_caller(checkpoint: Path, tmp_path: Path) -> None:
+    options = parser().parse_args([*train_flags(checkpoint, tmp_path), "--total-steps", "1", "--eval-limit", "1"])
+    config, made = load_config(sections_of(options)), []
+
+    def executor_for(*given: Any) -> Executor:
+        made.append(make_executor(*given))
+        return made[-1]
+
+    before = {"noise_0": {"em_greedy": 0.25}}
+    lines: list[str] = []
+    summary = train(config, RunFolder("own", root=tmp_path), executor_for=executor_for, before=before, say=lines.append)
+    assert len(made) == 1
+    assert summary["before"] == before
+    assert not [line for line in lines if "before training" in line]
 
 
 def test_weights_of_low_precision_are_not_trained(tmp_path: Path) -> None:
