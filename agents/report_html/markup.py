@@ -80,8 +80,8 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-def short_number(value: float) -> str:
-    """A finite number in few characters, for an axis.
+def short_number(value: float, digits: int = 4) -> str:
+    """A finite number in few characters, with so many digits that count.
 
     Examples:
         >>> short_number(0.00004), short_number(1500), short_number(-0.25), short_number(2e6)
@@ -94,10 +94,10 @@ def short_number(value: float) -> str:
     size = abs(value)
     for bound, unit in ((1e9, ""), (1e6, "M"), (1e3, "k")):
         if size >= bound:
-            shown = f"{value:.3g}" if not unit else f"{value / bound:.4g}{unit}"
+            shown = f"{value:.{digits}g}" if not unit else f"{value / bound:.{digits}g}{unit}"
             break
     else:
-        shown = f"{value:.4g}"
+        shown = f"{value:.{digits}g}"
     mantissa, mark, exponent = shown.partition("e")
     return (f"{mantissa}e{int(exponent)}" if mark else shown).replace("-", "−")
 

@@ -197,7 +197,7 @@ def _settings(run: RunRecord) -> str:
 def _table(title: str, record: Mapping[str, Any]) -> str:
     rows = list(_flat(record))
     shown = "".join(
-        f'<tr><th scope="row">{text(clip(key, 120)[0])}</th><td>{setting(value)}</td></tr>'
+        f'<tr><th scope="row">{text(clip(key, 120)[0]).replace("_", "_<wbr>")}</th><td>{setting(value)}</td></tr>'
         for key, value in rows[:_MAX_KEYS]
     )
     more = f'<p class="note">{len(rows) - _MAX_KEYS:,} more.</p>' if len(rows) > _MAX_KEYS else ""

@@ -67,16 +67,25 @@ def drawing(values: Mapping[int, float], steps: tuple[int, int], alarms: Sequenc
 
 def _axes(frame: _Frame, levels: Sequence[float]) -> str:
     parts = []
-    for level in levels:
+    for level, label in zip(levels, _labels(levels), strict=True):
         y = frame.y(level)
         parts.append(f'<line class="rule" x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{short_number(level)}</text>')
+        parts.append(f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
     for step in _step_ticks(frame.first, frame.last):
         x = frame.x(step)
         parts.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{_BOTTOM}" y2="{_BOTTOM + 4}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{_BOTTOM + 16}" text-anchor="middle">{short_number(step)}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{_BOTTOM + 16}" text-anchor="middle">{step:,.0f}</text>')
     parts.append(f'<text x="{(_LEFT + _RIGHT) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">step</text>')
     return "".join(parts)
+
+
+def _labels(levels: Sequence[float]) -> list[str]:
+    """The levels in as few digits as tell them apart."""
+    gap = levels[1] - levels[0]
+    for digits in range(3, 13):
+        if all(abs(float(f"{level:.{digits}g}") - level) < gap / 100 for level in levels):
+            break
+    return [short_number(level, digits) for level in levels]
 
 
 def _step_ticks(first: int, last: int) -> list[float]:
@@ -135,14 +144,13 @@ def nice_ticks(low: float, high: float, most: int) -> list[float]:
     Examples:
         >>> nice_ticks(0.03, 0.91, 5)
         [0.0, 0.25, 0.5, 0.75, 1.0]
-        >>> nice_ticks(3.0, 3.0, 5)
-        [2.0, 3.0, 4.0]
+        >>> nice_ticks(3.0, 3.0, 5)  # one value alone: from zero to beyond it
+        [0.0, 1.0, 2.0, 3.0, 4.0]
     """
     if not high - low > 1e-9 * max(abs(low), abs(high)):
-        room = abs(low) or 1.0
-        # A power of ten, so that the one value is a tick's neighbour and not lost on an edge.
-        room = 10.0 ** math.floor(math.log10(room))
-        low, high = low - room, high + room
+        low, high = min(low * 1.25, 0.0), max(high * 1.25, 0.0)
+        if low == high:
+            high = 1.0
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     for factor in (1, 2, 2.5, 5, 10, 20, 25, 50):
         size = factor * power
