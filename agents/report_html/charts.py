@@ -40,7 +40,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 
 _MAX_CURVES = 100  # of metrics in no other group
 _MAX_VALUE = 20  # of a critic's
-_MAX_ROWS = 200  # of a table of numbers
+_MAX_ROWS = 250  # of a table of numbers
 
 
 def curves(metrics: Mapping[int, Mapping[str, float]], alarms: Sequence[Alarm]) -> str:

@@ -17,11 +17,7 @@ _UNPRINTABLE = re.compile(
 
 
 def _visible(found: re.Match[str]) -> str:
-    character = found.group()
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)  # Unicode's pictures of control characters
-    return f"⟨U+{code:04X}⟩"
+    return f"⟨U+{ord(found.group()):04X}⟩"
 
 
 def plain(value: Any) -> str:
@@ -29,7 +25,7 @@ def plain(value: Any) -> str:
 
     Examples:
         >>> plain("a\x00b\ud800")
-        'a␀b⟨U+D800⟩'
+        'a⟨U+0000⟩b⟨U+D800⟩'
     """
     return _UNPRINTABLE.sub(_visible, value if isinstance(value, str) else str(value))
 

@@ -342,7 +342,7 @@ def test_a_huge_run_makes_a_page_of_bounded_size_that_says_what_it_left_out(run:
     for told in (
         "17 more parts of 17,000,000 characters left out",
         "950 more are in alarms.jsonl",
-        "200 of 5,000 steps",
+        "250 of 5,000 steps",
     ):
         assert told in page.text
 
