@@ -12,6 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from agents.alarms import AlarmSettings
 from agents.algorithm import TrainingSettings
 from agents.conversation import RolloutSettings
 from agents.grpo import GrpoSettings
@@ -293,6 +294,7 @@ class TrainConfig:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    alarm: AlarmSettings = field(default_factory=AlarmSettings)
 
     def __post_init__(self) -> None:
         if not self.model.source:
