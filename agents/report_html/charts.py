@@ -34,6 +34,15 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         "logprob_difference",
         "learning_rate",
     ),
+    "Critic": (
+        "value_loss",
+        "explained_variance",
+        "value_mean",
+        "return_mean",
+        "value_grad_norm",
+        "value_clip_fraction",
+        "critic_learning_rate",
+    ),
     "Noise": ("noise_probability", "noisy_share", "supports_query_share"),
     "Time": ("step_s", "rollout_s", "generate_s", "search_s", "update_s"),
 }
@@ -53,8 +62,7 @@ def curves(metrics: Mapping[int, Mapping[str, float]], alarms: Sequence[Alarm]) 
     names = {name for row in metrics.values() for name in row}
     groups = {title: [name for name in members if name in names] for title, members in _GROUPS.items()}
     known = {name for members in groups.values() for name in members}
-    # A critic's numbers belong to learning, whatever they are called after "value".
-    groups["Learning"] += sorted(name for name in names - known if name.startswith("value"))[:_MAX_VALUE]
+    groups["Critic"] += sorted(name for name in names - known if name.startswith("value"))[:_MAX_VALUE]
     grouped = {name for members in groups.values() for name in members}
     more = [name for name in METRICS if name in names - grouped] + sorted(names - grouped - set(METRICS))
     groups["More"] = more[:_MAX_CURVES]

@@ -15,10 +15,10 @@ __all__ = ["episodes"]
 _MAX_EPISODE_CHARS = 12_000
 _MAX_SEGMENT_CHARS = 4_000
 _MAX_SEGMENTS = 60
-_MAX_SHORT = 400  # of a question, an answer, a query, an error
+_MAX_SHORT = 300  # of a question, an answer, a query, an error
 _MAX_GOLDEN = 10
 
-_WRITERS = {"prompt": "prompt", "policy": "policy", "environment": "environment"}
+_WRITERS = ("prompt", "policy", "environment")
 _TAG = re.compile(r"(&lt;/?(?:think|search|answer|information)&gt;)")
 _OUTCOMES = {"right": "✓ right", "wrong": "✗ wrong", "failed": "! failed"}
 
@@ -34,12 +34,12 @@ def episodes(steps: Sequence[StepEpisodes]) -> str:
         "</label>"
         for name, count in choices
     )
+    keys = "".join(f'<span class="key {writer}">the {writer}</span> ' for writer in _WRITERS)
     parts = [
         '<form class="filter"><fieldset><legend>Show</legend>'
         f'{radios}<label><input type="checkbox" id="only-noisy"> with a noisy search ({noisy})</label></fieldset>'
         '<p class="none" role="status">No episode is like that.</p></form>',
-        '<p class="legend">Written by <span class="key prompt">the prompt</span> <span class="key policy">the policy'
-        '</span> <span class="key environment">the environment</span>. The policy alone is trained on.</p>',
+        f'<p class="legend">Written by {keys}What the policy wrote is trained on, and nothing else.</p>',
     ]
     for index, step in enumerate(steps):
         parts.append(_step(step, is_last=index == len(steps) - 1))
@@ -135,7 +135,7 @@ def _transcript(trajectory: Trajectory) -> str:
 
 
 def _segment(segment: TokenSegment, shown: str, left_out: int) -> str:
-    writer = _WRITERS.get(segment.provenance, "unknown")
+    writer = segment.provenance if segment.provenance in _WRITERS else "unknown"
     about = f"{len(segment.ids):,} token{'s' * (len(segment.ids) != 1)}"
     if segment.logprobs:
         mean = sum(segment.logprobs) / len(segment.logprobs)
@@ -157,7 +157,7 @@ def _search(search: SearchRecord) -> str:
         f"drawn with p(noisy) = {number(search.noise_probability, 2)}",
         f"supports the query: {supports}",
         f"contains a golden answer: {'yes' if search.contains_golden else 'no'}",
-        f"{number(search.num_documents)} documents by <bdi>{_short(search.engine)}</bdi>",
+        f"documents: {number(search.num_documents)}, by <bdi>{_short(search.engine)}</bdi>",
     ]
     facts += [label for label, holds in (("cut by a budget", search.cut), ("from a cache", search.cached)) if holds]
     if search.error is not None:

@@ -115,7 +115,8 @@ def exact_number(value: float) -> str:
 
 
 def setting(value: Any, most: int = 2000) -> str:
-    """A setting's value, as JSON unless it is text; a long one is cut and says so."""
+    """A setting's value, as JSON unless it is text; a long one scrolls, and one that is longer still is cut."""
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     kept, left_out = clip(shown, most)
-    return text(kept) + (f" … ({left_out:,} more characters)" if left_out else "")
+    whole = text(kept) + (f" … ({left_out:,} more characters)" if left_out else "")
+    return whole if len(kept) < 300 else f'<div class="long" tabindex="0">{whole}</div>'

@@ -132,7 +132,7 @@ def _alarms(run: RunRecord) -> str:
     for alarm in run.alarms[:_MAX_ALARMS]:
         where = "" if alarm.step is None else f"step {alarm.step}, "
         message, left_out = clip(alarm.message, 1000)
-        kind = text(clip(alarm.kind, 60)[0])
+        kind = text(clip(alarm.kind, 60)[0].replace("_", " "))
         items.append(f"<li><b>{where}{kind}:</b> <bdi>{text(message)}</bdi>{' …' * bool(left_out)}</li>")
     if len(run.alarms) > _MAX_ALARMS:
         items.append(f"<li>{len(run.alarms) - _MAX_ALARMS:,} more are in alarms.jsonl.</li>")
