@@ -221,6 +221,10 @@ def _read_metrics(path: Path) -> dict[int, dict[str, float]]:
     return dict(sorted(metrics.items()))
 
 
+def _is_real(value: float) -> bool:
+    return isinstance(value, float) or abs(value) < 2**53
+
+
 def _as_float(value: float) -> float:
     try:
         return float(value)
@@ -269,7 +273,8 @@ def _trajectory(path: Path, number: int, record: Any) -> Trajectory:
     try:
         trajectory = Trajectory.from_json({key: value for key, value in record.items() if key != "context"})
         for segment in trajectory.segments:
-            if not isinstance(segment.text, str) or not all(isinstance(p, int | float) for p in segment.logprobs or ()):
+            numbers = all(isinstance(value, int | float) and _is_real(value) for value in segment.logprobs or ())
+            if not (isinstance(segment.text, str) and numbers):
                 raise ConfigError(f"a segment's text must be text, and its log-probs numbers; got {segment!r:.200}.")
         return trajectory
     except (ConfigError, AttributeError, TypeError) as error:

@@ -1,7 +1,9 @@
 import base64
+import copy
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -286,6 +288,31 @@ def test_no_text_of_a_file_becomes_markup(tmp_path: Path) -> None:
     assert page.text.count("alert(1)") > 20
     source = (folder / "report.html").read_text(encoding="utf-8")
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e\ud800-\udfff]", source)
+
+
+def places_in(record: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield place
+    keys = record if isinstance(record, dict) else range(len(record[:2])) if isinstance(record, list) else ()
+    for key in keys:
+        yield from places_in(record[key], (*place, key))
+
+
+@pytest.mark.parametrize("odd", [None, EVIL, 10**400, [[{}]], {"a": [1]}], ids=lambda odd: str(odd)[:8])
+def test_any_odd_value_is_shown_or_refused_and_nothing_else(run: Path, odd: Any) -> None:
+    record = json.loads(json.dumps({"context": {"step": 1}} | episode(hops=1).to_json()))
+    for *parents, last in (place for place in places_in(record) if place):
+        changed = copy.deepcopy(record)
+        holder = changed
+        for key in parents:
+            holder = holder[key]
+        holder[last] = odd
+        (run / "trajectories.jsonl").write_text(json.dumps(changed) + "\n")
+        try:
+            page = read(run)
+        except ConfigError as error:
+            assert "trajectories.jsonl', line 1" in str(error)
+        else:
+            assert page.with_class("episode") == 1
 
 
 def test_nothing_is_fetched_and_the_policy_lets_only_our_own_code_run(finished: Path) -> None:
