@@ -3,7 +3,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.advantages import group_advantages
+from agents.advantages import (
+    baselines,
+    generalized_advantages,
+    group_advantages,
+    returns_to_go,
+    token_rewards,
+    whiten,
+)
 from zs_env.errors import ConfigError
 
 
@@ -60,3 +67,54 @@ def test_order_means_nothing(pairs: list[tuple[float, int]], random: object) -> 
     torch.testing.assert_close(straight[order], shuffled, atol=1e-3, rtol=1e-3)
     for group in groups.unique():
         assert abs(float(straight[groups == group].sum())) < 1e-3
+
+
+def test_gae_by_hand() -> None:
+    # Rewards 0, 0, 1; values 0.2, 0.4, 0.6; γ = 0.9, λ = 0.5, so γλ = 0.45.
+    # δ_2 = 1 - 0.6 = 0.4; δ_1 = 0.9·0.6 - 0.4 = 0.14; δ_0 = 0.9·0.4 - 0.2 = 0.16.
+    # A_2 = 0.4; A_1 = 0.14 + 0.45·0.4 = 0.32; A_0 = 0.16 + 0.45·0.32 = 0.304.
+    rewards, values = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.2, 0.4, 0.6])
+    advantages = generalized_advantages(rewards, values, gamma=0.9, lam=0.5)
+    torch.testing.assert_close(advantages, torch.tensor([0.304, 0.32, 0.4]))
+    # λ = 1, γ = 1: return less value. λ = 0: the one-step error alone.
+    torch.testing.assert_close(generalized_advantages(rewards, values), torch.tensor([0.8, 0.6, 0.4]))
+    torch.testing.assert_close(generalized_advantages(rewards, values, lam=0.0), torch.tensor([0.2, 0.2, 0.4]))
+
+
+def test_returns_and_token_rewards_by_hand() -> None:
+    # Penalty 0.5·KL = 0.05, -0.1, 0.2 is taken off each token; the last one also has the episode's reward of 1.
+    rewards = token_rewards(1.0, 3, torch.tensor([0.1, -0.2, 0.4]), kl_coef=0.5)
+    torch.testing.assert_close(rewards, torch.tensor([-0.05, 0.1, 0.8]))
+    # γ = 0.5: R_2 = 0.8, R_1 = 0.1 + 0.4 = 0.5, R_0 = -0.05 + 0.25 = 0.2.
+    torch.testing.assert_close(returns_to_go(rewards, gamma=0.5), torch.tensor([0.2, 0.5, 0.8]))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    # Groups {1, 0, 0} and {1, 0}. Others' means: 0, 1/2, 1/2 and 0, 1. Mean of all: 2/5.
+    [("leave_one_out", [0, 0.5, 0.5, 0, 1]), ("batch_mean", [0.4] * 5), ("none", [0.0] * 5)],
+)
+def test_baselines_by_hand(baseline: str, expected: list[float]) -> None:
+    rewards, groups = torch.tensor([1.0, 0, 0, 1, 0]), torch.tensor([4, 4, 4, 8, 8])
+    torch.testing.assert_close(baselines(rewards, groups, baseline), torch.tensor(expected))  # type: ignore[arg-type]
+
+
+def test_a_leave_one_out_baseline_does_not_know_the_reward_it_is_taken_off() -> None:
+    groups = torch.zeros(4, dtype=torch.long)
+    low, high = (baselines(torch.tensor([first, 1.0, 0.0, 0.5]), groups) for first in (0.0, 9.0))
+    assert low[0] == high[0] == 0.5
+
+
+def test_a_leave_one_out_baseline_of_nobody_is_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_mean"):
+        baselines(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([3, 3, 5]))
+    with pytest.raises(ConfigError, match="baseline must be one of"):
+        baselines(torch.tensor([1.0]), torch.tensor([3]), "median")  # type: ignore[arg-type]
+
+
+def test_whitening_is_over_all_tokens_of_the_step() -> None:
+    # 1, 2, 3 and 6: mean 3, sample variance (4 + 1 + 0 + 9) / 3 = 14/3, std 2.1602.
+    parts = whiten([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 6.0])])
+    torch.testing.assert_close(torch.cat(parts), torch.tensor([-0.9258, -0.4629, 0.0, 1.3887]), atol=1e-4, rtol=0)
+    assert [part.tolist() for part in whiten([torch.tensor([2.0, 2.0]), torch.tensor([2.0])])] == [[0.0, 0.0], [0.0]]
+    assert whiten([]) == []

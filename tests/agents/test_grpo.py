@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agents.algorithm import PolicyLoss, TrainingSettings
-from agents.conversation import EpisodeTask, RolloutSettings
+from agents.conversation import RolloutSettings
 from agents.errors import NonFiniteError
 from agents.executors import LocalExecutor
 from agents.grpo import Grpo, GrpoSettings
@@ -16,38 +16,14 @@ from agents.metrics import METRICS
 from agents.optimization import OptimizerSettings
 from agents.policy import Policy
 from agents.questions import NoiseSchedule, QuestionOrder
-from agents.rollout import RolloutResult
 from agents.samplers import SamplingSettings
 from agents.testing import byte_tokenizer, tiny_lfm2
-from agents.trajectory import TokenSegment, Trajectory
+from agents.trajectory import TokenSegment
+from tests.agents.doubles import PlayedBefore, first_letters, make_trajectory
 from zs_env.curriculum import Curriculum
 from zs_env.episode import EpisodeSettings
 from zs_env.errors import ConfigError
 from zs_env.types import Question
-
-
-def make_trajectory(group: int, reward: float, num_policy: int, *, num_prompt: int = 6, seed: int = 0) -> Trajectory:
-    generator = torch.Generator().manual_seed(seed + 100 * group + num_policy)
-    draw = lambda count: tuple(torch.randint(250, (count,), generator=generator).tolist())  # noqa: E731
-    first = max(num_policy // 2, 1)
-    segments = [
-        TokenSegment("prompt", draw(num_prompt), ""),
-        TokenSegment("policy", draw(first), "", (-5.0,) * first),
-        TokenSegment("environment", draw(9), ""),
-    ]
-    if num_policy > first:
-        segments.append(TokenSegment("policy", draw(num_policy - first), "", (-5.5,) * (num_policy - first)))
-    return Trajectory(
-        question_id=f"q{group}",
-        question="q",
-        golden_answers=("a",),
-        group=group,
-        segments=segments,
-        reward=reward,
-        status="answered",
-        actions=["answer"],
-    )
-
 
 EXAMPLES = [Example.of(make_trajectory(n // 2, 0.0, 1 + 5 * n), (-1.0) ** n * (1 + n)) for n in range(7)]
 
@@ -159,12 +135,6 @@ def make_executor(policy: Policy, engine: Any, training: TrainingSettings, **cha
     return LocalExecutor(learner, **(options | changes))
 
 
-def first_letters(outcome: Any) -> float:
-    """A reward that a random model can earn: the share of its characters that come before 'n'."""
-    text = "".join(outcome.actions)
-    return sum(char < "n" for char in text) / max(len(text), 1)
-
-
 def make_grpo(
     executor: Any, questions: Sequence[Question], training: TrainingSettings, settings: Any = None, **changes: Any
 ) -> Grpo:
@@ -208,26 +178,6 @@ def test_steps_are_deterministic_and_every_metric_is_defined(engine: Any, questi
         assert one.metrics["num_updates"] == 4
         assert one.metrics["logprob_difference"] < 1e-4
         assert {t.weight_version for t in one.trajectories} == {runs[0].index(one)}
-
-
-class PlayedBefore:
-    """An executor that gives trajectories made by hand and records what it should learn from."""
-
-    def __init__(self, trajectories: list[Trajectory]) -> None:
-        self.trajectories = trajectories
-        self.learned: list[list[Example]] = []
-        self.tasks: list[EpisodeTask] = []
-
-    def rollout(self, tasks: Sequence[EpisodeTask]) -> RolloutResult:
-        self.tasks = list(tasks)
-        return RolloutResult(trajectories=self.trajectories)
-
-    def update(self, examples: Sequence[Example], loss_function: Any, **_: Any) -> dict[str, float]:
-        self.learned.append(list(examples))
-        return {"loss": 0.0, "ratio_max": 1.0, "logprob_difference": 0.0}
-
-    def publish(self, weight_version: int) -> None:
-        self.version = weight_version
 
 
 def test_defect_17_failed_episodes_are_counted_and_not_learned_from(questions: list[Question]) -> None:

@@ -5,8 +5,10 @@ import torch
 
 from agents.losses import (
     clipped_surrogate,
+    clipped_value_loss,
     entropy_from_logits,
     kl_penalty,
+    policy_gradient,
     selective_log_softmax,
     token_weights,
 )
@@ -42,6 +44,31 @@ def test_the_clip_stops_what_has_moved_enough_and_only_that() -> None:
     result.loss.sum().backward()
     # d(-r·A)/dlogp = -r·A where free, 0 where clipped.
     torch.testing.assert_close(logprobs.grad, torch.tensor([0.0, -1.2, -0.5, 0.0, 1.5]))
+
+
+def test_the_plain_policy_gradient_is_the_surrogates_where_nothing_has_moved() -> None:
+    logprobs = torch.tensor([-0.5, -2.0], requires_grad=True)
+    advantages = torch.tensor([1.5, -0.5])
+    plain = torch.autograd.grad(policy_gradient(logprobs, advantages).sum(), logprobs)
+    surrogate = clipped_surrogate(logprobs, logprobs.detach(), advantages).loss
+    torch.testing.assert_close(plain, torch.autograd.grad(surrogate.sum(), logprobs))
+    # -A is what each log-prob's loss grows by.
+    torch.testing.assert_close(plain[0], torch.tensor([-1.5, 0.5]))
+
+
+def test_the_value_clip_takes_the_worse_of_both_errors() -> None:
+    # old 0.5, clip 0.2, return 1:
+    #  V 0.6: inside, ½·0.4² = 0.08
+    #  V 0.9: clipped to 0.7, ½·max(0.1², 0.3²) = 0.045, no gradient: it has gone far enough for one step
+    #  V 0.1: clipped to 0.3, ½·max(0.9², 0.7²) = 0.405, free: it went the wrong way
+    values = torch.tensor([0.6, 0.9, 0.1], requires_grad=True)
+    result = clipped_value_loss(values, torch.full((3,), 0.5), torch.ones(3), clip=0.2)
+    torch.testing.assert_close(result.loss, torch.tensor([0.08, 0.045, 0.405]))
+    assert result.clipped.tolist() == [False, True, False]
+    result.loss.sum().backward()
+    torch.testing.assert_close(values.grad, torch.tensor([-0.4, 0.0, -0.9]))
+    plain = clipped_value_loss(values, torch.full((3,), 0.5), torch.ones(3))
+    torch.testing.assert_close(plain.loss, torch.tensor([0.08, 0.005, 0.405]))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+from typing import Any
+
+import pytest
+import torch
+
+from agents.algorithm import TrainingSettings
+from agents.conversation import RolloutSettings
+from agents.executors import LocalExecutor
+from agents.learner import Learner, frozen_copy
+from agents.metrics import METRICS
+from agents.optimization import OptimizerSettings
+from agents.policy import Policy
+from agents.questions import NoiseSchedule
+from agents.reinforce import Reinforce, ReinforceSettings
+from agents.samplers import SamplingSettings
+from agents.testing import byte_tokenizer, tiny_lfm2
+from tests.agents.doubles import PlayedBefore, first_letters, make_trajectory
+from zs_env.episode import EpisodeSettings
+from zs_env.errors import ConfigError
+from zs_env.types import Question
+
+COMMON: dict[str, Any] = {"optimizer": OptimizerSettings(learning_rate=1e-2), "noise": NoiseSchedule(), "seed": 0}
+
+
+def make_reinforce(
+    policy: Policy, engine: Any, questions: list[Question], training: TrainingSettings, **settings: Any
+) -> Reinforce:
+    executor = LocalExecutor(
+        Learner(policy, COMMON["optimizer"], reference=frozen_copy(policy) if training.kl_coef else None),
+        engine=engine,
+        episode_settings=EpisodeSettings(prompt="short", max_turns=2, reward=first_letters),
+        rollout_settings=RolloutSettings(max_new_tokens=12, max_episode_tokens=600),
+        sampling=SamplingSettings(),
+        seed=0,
+    )
+    return Reinforce(executor, questions, training, ReinforceSettings(**settings), **COMMON)  # type: ignore[arg-type]
+
+
+def played() -> list[Any]:
+    """Two groups: rewards 1, 0, 0 and 1, 1."""
+    rewards = ((0, 1.0, 4), (0, 0.0, 5), (0, 0.0, 6), (1, 1.0, 7), (1, 1.0, 8))
+    return [make_trajectory(*row) for row in rewards]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    # The mean of the others of its group; the mean of all five, 3/5; nothing.
+    [
+        ("leave_one_out", [1.0, -0.5, -0.5, 0.0, 0.0]),
+        ("batch_mean", [0.4, -0.6, -0.6, 0.4, 0.4]),
+        ("none", [1.0, 0.0, 0.0, 1.0, 1.0]),
+    ],
+)
+def test_defect_13_there_is_a_baseline_and_it_has_a_name(
+    questions: list[Question], baseline: Any, expected: list[float]
+) -> None:
+    executor = PlayedBefore(played())
+    settings = ReinforceSettings(baseline=baseline)
+    Reinforce(executor, questions, TrainingSettings(), settings, **COMMON).step(0)  # type: ignore[arg-type]
+    for example, advantage in zip(executor.learned[0], expected, strict=True):
+        # Every policy token of an episode has the same, and retrieved tokens have none.
+        torch.testing.assert_close(
+            example.advantages, torch.full((example.trajectory.num_policy_tokens,), advantage), atol=1e-6, rtol=0
+        )
+    assert ReinforceSettings().baseline == "leave_one_out"
+
+
+def test_discounted_returns_and_the_penalty_are_each_tokens_own(questions: list[Question]) -> None:
+    # Reward 1, γ = 0.5, no baseline: 1/8, 1/4, 1/2, 1.
+    executor = PlayedBefore([make_trajectory(0, 1.0, 4)])
+    settings = ReinforceSettings(baseline="none", gamma=0.5)
+    Reinforce(executor, questions, TrainingSettings(), settings, **COMMON).step(0)  # type: ignore[arg-type]
+    torch.testing.assert_close(executor.learned[0][0].advantages, torch.tensor([0.125, 0.25, 0.5, 1.0]))
+    # KL -1, -1, -1.5, -1.5 (see PlayedBefore), coefficient 0.1, γ = 1: 1.5, 1.4, 1.3, 1.15.
+    executor = PlayedBefore([make_trajectory(0, 1.0, 4)])
+    settings = ReinforceSettings(baseline="none", kl_placement="reward")
+    reinforce = Reinforce(executor, questions, TrainingSettings(kl_coef=0.1), settings, **COMMON)  # type: ignore[arg-type]
+    reinforce.step(0)
+    torch.testing.assert_close(executor.learned[0][0].advantages, torch.tensor([1.5, 1.4, 1.3, 1.15]))
+    assert reinforce.loss.kl_coef == 0.0
+
+
+def test_whitened_advantages_are_over_the_step(questions: list[Question]) -> None:
+    executor = PlayedBefore(played())
+    settings = ReinforceSettings(whiten=True)
+    Reinforce(executor, questions, TrainingSettings(), settings, **COMMON).step(0)  # type: ignore[arg-type]
+    flat = torch.cat([example.advantages for example in executor.learned[0]])  # type: ignore[misc]
+    assert abs(float(flat.mean())) < 1e-6
+    assert float(flat.std()) == pytest.approx(1.0)
+
+
+def test_an_episode_left_alone_in_its_group_has_no_others_to_compare_with(questions: list[Question]) -> None:
+    trajectories = played()
+    trajectories[4].status = "failed"
+    executor = PlayedBefore(trajectories)
+    step = Reinforce(executor, questions, TrainingSettings(), **COMMON).step(0)  # type: ignore[arg-type]
+    assert [example.trajectory for example in executor.learned[0]] == trajectories[:3]
+    assert (step.metrics["num_examples"], step.metrics["num_failed"]) == (3, 1)
+
+
+def test_a_policy_learns_what_is_rewarded(tiny_policy: Policy, engine: Any, questions: list[Question]) -> None:
+    training = TrainingSettings(total_steps=12, questions_per_step=4, group_size=8)
+    reinforce = make_reinforce(tiny_policy, engine, questions, training)
+    rewards = [reinforce.step(step).metrics["reward_mean"] for step in range(12)]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.15
+
+
+def test_steps_are_deterministic_and_every_metric_is_defined(engine: Any, questions: list[Question]) -> None:
+    training = TrainingSettings(total_steps=2, questions_per_step=3, group_size=2, kl_coef=0.01, num_minibatches=2)
+    runs = []
+    for _ in range(2):
+        policy = Policy(tiny_lfm2(), byte_tokenizer())
+        reinforce = make_reinforce(policy, engine, questions, training, surrogate="clipped", whiten=True)
+        runs.append([reinforce.step(step).metrics for step in range(2)])
+    for one, other in zip(*runs, strict=True):
+        assert {n: v for n, v in one.items() if not n.endswith("_s")} == {
+            n: v for n, v in other.items() if not n.endswith("_s")
+        }
+        assert {"kl", "clip_fraction"} <= set(one) <= set(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline": "median"}, "baseline must be one of"),
+        ({"surrogate": "soft"}, "surrogate must be one of"),
+        ({"gamma": 2.0}, "gamma"),
+    ],
+)
+def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ReinforceSettings(**changes)
