@@ -307,12 +307,12 @@ def test_any_odd_value_is_shown_or_refused_and_nothing_else(run: Path, odd: Any)
             holder = holder[key]
         holder[last] = odd
         (run / "trajectories.jsonl").write_text(json.dumps(changed) + "\n")
+        refused = ""
         try:
             page = read(run)
         except ConfigError as error:
-            assert "trajectories.jsonl', line 1" in str(error)
-        else:
-            assert page.with_class("episode") == 1
+            refused = str(error)
+        assert "trajectories.jsonl', line 1" in refused or (not refused and page.with_class("episode") == 1)
 
 
 def test_nothing_is_fetched_and_the_policy_lets_only_our_own_code_run(finished: Path) -> None:
