@@ -10,12 +10,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from agents.report_html import command as report
 from agents.warmstart import command as warmstart
 from zs_env.curriculum import check_probability, check_whole
 from zs_env.errors import ConfigError, ZeroSearchError
+
+if TYPE_CHECKING:
+    from agents.config_files import Layer
 
 __all__ = ["main", "parser", "sections_of"]
 
@@ -78,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a policy and measure it before and after", allow_abbrev=False)
     add = train.add_argument
     add("--preset", metavar="NAME", help="a named run to start from, for example quickstart; other flags change it")
+    add("--config", type=Path, metavar="FILE", help="settings in TOML, over those of the preset; other flags change it")
     add("--algorithm", metavar="NAME", help="grpo, ppo or reinforce")
     _shared(train, model_help="the policy to start from: a folder in Hugging Face format, or an id of the hub")
     add("--questions", metavar="SOURCE", help="atlas, a jsonl, json, csv or parquet file, or hf:<id>")
@@ -98,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--run-name",
         metavar="NAME",
-        help="the run's folder in --runs; the preset's or algorithm's name if left out",
+        help="the run's folder in --runs; if left out, the name of the config file, preset or algorithm",
     )
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the folder of all runs (runs)")
     add("--checkpoint-every", type=int, metavar="N", help="save the policy every N steps, not at the end alone")
@@ -151,27 +155,30 @@ def _tell(line: str) -> None:
     _say(line, sys.stderr)
 
 
-def sections_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """The settings that flags give, over those of the preset; its warm-up shrinks with a shorter run."""
-    from agents.config import load_preset
+def _layers_of(options: argparse.Namespace) -> list[Layer]:
+    """The settings that were asked for, from the lowest to the highest: --preset, --config, the other flags."""
+    from agents.config_files import Layer, read_file, read_preset
 
-    sections = load_preset(options.preset) if getattr(options, "preset", None) else {}
+    given: dict[str, dict[str, Any]] = {}
     for flag, (section, key) in _FLAGS.items():
         value = getattr(options, flag, None)
         if value is not None:
-            sections.setdefault(section, {})[key] = value
-    warmup, total = sections.get("optimizer", {}).get("warmup_steps", 0), options.total_steps
-    if total is not None and warmup >= total > 0:
-        sections["optimizer"]["warmup_steps"] = total // 2
-        _tell(f"{total} steps are fewer than the preset's warm-up of {warmup}: it takes {total // 2} instead.")
-    # A preset's splits are those of its own sources.
-    if options.questions is not None and options.split is None:
-        sections["questions"].pop("split", None)
-    if (options.questions or options.eval_questions) is not None and options.eval_split is None:
-        sections.get("evaluation", {}).pop("split", None)
-    if options.start_threshold is not None or options.end_threshold is not None:
-        sections["noise"].pop("mix", None)  # a preset's mix gives way to thresholds that are asked for
-    return sections
+            given.setdefault(section, {})[key] = value
+    layers = read_preset(options.preset) if options.preset else []
+    layers += read_file(options.config) if options.config else []
+    return [*layers, Layer(origin="flags", sections=given)]
+
+
+def sections_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The settings of a run: those of flags over those of --config over those of --preset."""
+    from agents.config import merge_layers
+
+    return merge_layers(_layers_of(options), say=_tell)
+
+
+def _origin_of(options: argparse.Namespace) -> str:
+    """What to call these settings in errors."""
+    return ", ".join(layer.origin for layer in _layers_of(options) if layer.sections) or "flags"
 
 
 def _quiet_transformers() -> None:
@@ -189,8 +196,8 @@ def _train(options: argparse.Namespace) -> None:
     from agents.train import train
 
     _quiet_transformers()
-    config = load_config(sections_of(options), origin=f"preset {options.preset}" if options.preset else "flags")
-    name = options.run_name or options.preset or config.run.algorithm
+    config = load_config(sections_of(options), origin=_origin_of(options))
+    name = options.run_name or (options.config and options.config.stem) or options.preset or config.run.algorithm
     run = RunFolder(name, root=options.runs, overwrite=options.overwrite)
     summary = train(config, run, say=_tell)
     if options.json:

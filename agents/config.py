@@ -5,8 +5,7 @@ Every key is known, or it is an error that names it; nothing is ignored in silen
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
@@ -14,19 +13,25 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from agents.alarms import AlarmSettings
 from agents.algorithm import TrainingSettings
+from agents.config_files import Layer, load_preset, merge, preset_names
+from agents.config_sections import (
+    ALGORITHMS,
+    EpisodeConfig,
+    EvaluationConfig,
+    LearnerConfig,
+    ModelConfig,
+    NoiseConfig,
+    QuestionsConfig,
+    RunConfig,
+    SamplingConfig,
+    SearchConfig,
+)
 from agents.conversation import RolloutSettings
 from agents.grpo import GrpoSettings
 from agents.optimization import OptimizerSettings
 from agents.ppo import CriticSettings, PpoSettings
-from agents.questions import NoiseSchedule
 from agents.reinforce import ReinforceSettings
-from agents.samplers.base import SamplingSettings
-from zs_env.curriculum import Curriculum, check_probability, check_whole
-from zs_env.engines import make_engine
-from zs_env.episode import EpisodeSettings
 from zs_env.errors import ConfigError
-from zs_env.rewards import make_reward
-from zs_env.types import SearchEngine
 
 __all__ = [
     "ALGORITHMS",
@@ -40,238 +45,14 @@ __all__ = [
     "SamplingConfig",
     "SearchConfig",
     "TrainConfig",
+    "check_sections",
     "load_config",
     "load_preset",
+    "merge_layers",
     "preset_names",
 ]
 
-ALGORITHMS: dict[str, tuple[str, ...]] = {"grpo": ("grpo",), "ppo": ("ppo", "critic"), "reinforce": ("reinforce",)}
-"""The algorithms, each with the sections that are its own."""
-
 _OWNED = tuple(section for sections in ALGORITHMS.values() for section in sections)
-
-PRESETS = Path(__file__).parent / "presets"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
-    """[run]: which algorithm, from which seed, and what is kept.
-
-    Attributes:
-        algorithm: One of `ALGORITHMS`.
-        seed: Where all randomness of training comes from.
-        threads: Threads that torch computes an operation with; 0 leaves torch's own choice.
-        workers: Threads that generate and differentiate side by side, each computing with `threads`. For small models
-            on a CPU, two workers of one thread beat one of two. The results are the same.
-        checkpoint_every: Steps between checkpoints; 0 for one at the end alone.
-        save_trajectories_every: Steps between saved samples of trajectories; 0 for none.
-        num_saved_trajectories: Trajectories in such a sample, of as many groups as may be.
-    """
-
-    algorithm: str = "grpo"
-    seed: int = 0
-    threads: int = 0
-    workers: int = 1
-    checkpoint_every: int = 0
-    save_trajectories_every: int = 10
-    num_saved_trajectories: int = 8
-
-    def __post_init__(self) -> None:
-        if self.algorithm not in ALGORITHMS:
-            raise ConfigError(f"Unknown algorithm {self.algorithm!r}. Available: {', '.join(ALGORITHMS)}.")
-        for name in ("seed", "threads", "checkpoint_every", "save_trajectories_every", "num_saved_trajectories"):
-            check_whole(name, getattr(self, name), least=0)
-        check_whole("workers", self.workers, least=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """[model]: the policy that training starts from.
-
-    Attributes:
-        source: A folder in Hugging Face format, an id of the hub, or `preset:<folder>` for one that ships with presets.
-        dtype: The type of the weights; training takes float32 alone.
-        trust_remote_code: Whether code that comes with the model may run here.
-        chat_template: Whether the tokenizer's chat template is used; left out: if there is one.
-    """
-
-    source: str = ""
-    dtype: str = "float32"
-    trust_remote_code: bool = False
-    chat_template: bool | None = None
-
-    @property
-    def path(self) -> str:
-        """Where to load it from."""
-        kind, _, name = self.source.partition(":")
-        return str(PRESETS / name) if kind == "preset" else self.source
-
-    @property
-    def shown(self) -> str:
-        """What to call it in records: of a local folder the name alone, so that no record holds a machine's paths."""
-        return Path(self.source).name if Path(self.source).exists() else self.source
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionsConfig:
-    """[questions]: what is trained on.
-
-    Attributes:
-        source: What `zs_env.load_questions` takes.
-        split: A split of it; left out: "train" of the atlas, and everything in a file.
-        limit: A fixed sample of this many questions; left out: all.
-    """
-
-    source: str = "atlas"
-    split: str | None = None
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.source == "atlas" and self.split is None:
-            object.__setattr__(self, "split", "train")
-        if self.limit is not None:
-            check_whole("limit", self.limit, least=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchConfig:
-    """[search]: who answers searches.
-
-    Attributes:
-        mode: A search mode of `zs_env.engines.make_engine`.
-        simulation_llm: The model that plays the search engine, where the mode takes one.
-        base_url: Its server, where the mode takes one.
-        topk: Documents a search.
-    """
-
-    mode: str = "template"
-    simulation_llm: str | None = None
-    base_url: str | None = None
-    topk: int = 5
-
-    def make_engine(self) -> SearchEngine:
-        """The engine; an option that the mode doesn't take is an error that names it."""
-        given = {"simulation_llm": self.simulation_llm, "base_url": self.base_url}
-        return make_engine(self.mode, **{name: value for name, value in given.items() if value is not None})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseConfig:
-    """[noise]: how likely a search of training asks for noisy documents: a curriculum, or a fixed mix.
-
-    Attributes:
-        start_threshold: The curriculum's probability at the first step.
-        end_threshold: And at the last.
-        mix: The i-th question of a step has the i-th of these, round and round.
-    """
-
-    start_threshold: float | None = None
-    end_threshold: float | None = None
-    mix: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.start_threshold is None) != (self.end_threshold is None):
-            raise ConfigError(
-                f"start_threshold (got {self.start_threshold}) and end_threshold (got {self.end_threshold}) belong "
-                "together: give both, or neither for no noise."
-            )
-        for name in ("start_threshold", "end_threshold"):
-            if getattr(self, name) is not None:
-                check_probability(name, getattr(self, name))
-        if self.mix is not None:
-            for probability in self.mix:
-                check_probability("A probability in mix", probability)
-            object.__setattr__(self, "mix", tuple(self.mix))
-            if self.start_threshold is not None:
-                raise ConfigError(f"Give either start_threshold and end_threshold, or mix (got {self.mix}), not both.")
-
-    def schedule(self, total_steps: int) -> NoiseSchedule:
-        """The noise of each step; the last of `total_steps` has the end threshold."""
-        if self.start_threshold is None or self.end_threshold is None:
-            return NoiseSchedule(mix=self.mix or (0.0,))
-        curriculum = Curriculum(start=self.start_threshold, end=self.end_threshold, total_steps=max(total_steps - 1, 1))
-        return NoiseSchedule(curriculum=curriculum)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpisodeConfig:
-    """[episode]: the rules.
-
-    Attributes:
-        max_turns: See `EpisodeSettings`.
-        prompt: See `EpisodeSettings`.
-        reward: A name of `zs_env.rewards.REWARDS`, or a table of names to weights.
-    """
-
-    max_turns: int = 5
-    prompt: str = "default"
-    reward: str | dict[str, float] = "em"
-
-    def settings(self, topk: int) -> EpisodeSettings:
-        """The environment's settings."""
-        return EpisodeSettings(max_turns=self.max_turns, topk=topk, reward=make_reward(self.reward), prompt=self.prompt)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingConfig:
-    """[sampling]: how training draws tokens.
-
-    Attributes:
-        temperature: See `SamplingSettings`.
-        max_batch_tokens: See `TransformersSampler`.
-    """
-
-    temperature: float = 1.0
-    max_batch_tokens: int = 65_536
-
-    def __post_init__(self) -> None:
-        check_whole("max_batch_tokens", self.max_batch_tokens, least=1)
-
-    def settings(self) -> SamplingSettings:
-        """The sampler's settings."""
-        return SamplingSettings(temperature=self.temperature)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnerConfig:
-    """[learner]: how gradients are computed.
-
-    Attributes:
-        micro_batch_tokens: See `Learner`.
-    """
-
-    micro_batch_tokens: int = 16_384
-
-    def __post_init__(self) -> None:
-        check_whole("micro_batch_tokens", self.micro_batch_tokens, least=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationConfig:
-    """[evaluation]: what is measured before and after.
-
-    Attributes:
-        source: Where its questions come from; left out: where training's do.
-        split: Never the one that is trained on; left out: "test" of the atlas, and everything in a file.
-        limit: A fixed sample of this many questions; left out: all.
-        noise: The chances of noise that it is measured at.
-        sampled: Whether to play each question with sampling too.
-        seed: Of its noise and sampling; the same in every run, so that runs can be compared.
-    """
-
-    source: str | None = None
-    split: str | None = None
-    limit: int | None = 500
-    noise: tuple[float, ...] = (0.0, 0.5)
-    sampled: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "noise", tuple(self.noise))
-        for probability in self.noise:
-            check_probability("A probability in noise", probability)
-        if self.limit is not None:
-            check_whole("limit", self.limit, least=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,20 +142,40 @@ def _resolved(source: str) -> str:
     return str(path.resolve()) if path.exists() else source
 
 
-def preset_names() -> list[str]:
-    """The presets that there are."""
-    return sorted(path.stem for path in PRESETS.glob("*.toml"))
-
-
-def load_preset(name: str) -> dict[str, dict[str, Any]]:
-    """The sections of a named preset.
+def merge_layers(layers: Sequence[Layer], *, say: Callable[[str], None] | None = None) -> dict[str, dict[str, Any]]:
+    """Lay settings over each other; see `config_files.merge`.
 
     Raises:
-        ConfigError: There is no such preset.
+        ConfigError: A section, key or type of one of them is wrong; the message names whose it is.
     """
-    if name not in preset_names():
-        raise ConfigError(f"Unknown preset {name!r}. Available: {', '.join(preset_names())}.")
-    return tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+    for layer in layers:
+        check_sections(layer.sections, origin=layer.origin)
+    return merge(layers, say=say)
+
+
+def check_sections(sections: Mapping[str, Mapping[str, Any]], *, origin: str) -> None:
+    """Refuse sections and keys that are unknown, and values of a wrong type.
+
+    Args:
+        sections: Section to key to value, as TOML gives them; keys that are needed may be missing.
+        origin: What to call them in errors.
+
+    Raises:
+        ConfigError: What is wrong, by section and key.
+    """
+    types = get_type_hints(TrainConfig)
+    for name, values in sections.items():
+        if name not in types:
+            raise ConfigError(f"{origin}: unknown section [{name}]. Sections: {', '.join(types)}.")
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{origin}: [{name}] is a section of keys and values; got {values!r}.")
+        known = [item.name for item in fields(types[name])]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"{origin}: [{name}] has no {', '.join(map(repr, unknown))}. It has: {', '.join(known)}.")
+        hints = get_type_hints(types[name])
+        for key, value in values.items():
+            _check_type(f"{origin}: [{name}] {key}", value, hints[key])
 
 
 def load_config(sections: Mapping[str, Mapping[str, Any]], *, origin: str = "the settings") -> TrainConfig:
@@ -387,22 +188,14 @@ def load_config(sections: Mapping[str, Mapping[str, Any]], *, origin: str = "the
     Raises:
         ConfigError: A section, key or value is unknown or wrong.
     """
+    check_sections(sections, origin=origin)
     made: dict[str, Any] = {}
     types = get_type_hints(TrainConfig)
     for name, values in sections.items():
-        if name not in types:
-            raise ConfigError(f"{origin}: unknown section [{name}]. Sections: {', '.join(types)}.")
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"{origin}: [{name}] is a section of keys and values; got {values!r}.")
-        section = types[name]
-        known = {item.name: item for item in fields(section)}
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(f"{origin}: [{name}] has no {', '.join(map(repr, unknown))}. It has: {', '.join(known)}.")
-        hints = get_type_hints(section)
-        for key, value in values.items():
-            _check_type(f"{origin}: [{name}] {key}", value, hints[key])
-        made[name] = section(**values)
+        try:
+            made[name] = types[name](**values)
+        except ConfigError as error:
+            raise ConfigError(f"{origin}: [{name}] {error}") from error
     algorithm = made["run"].algorithm if "run" in made else RunConfig().algorithm
     for name in _OWNED:
         if name in made and name not in ALGORITHMS[algorithm]:

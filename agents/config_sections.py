@@ -1,0 +1,259 @@
+"""The sections of a run that belong to no one part of the code; the others lie beside what they configure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.questions import NoiseSchedule
+from agents.samplers.base import SamplingSettings
+from zs_env.curriculum import Curriculum, check_probability, check_whole
+from zs_env.engines import make_engine
+from zs_env.episode import EpisodeSettings
+from zs_env.errors import ConfigError
+from zs_env.rewards import make_reward
+from zs_env.types import SearchEngine
+
+__all__ = [
+    "ALGORITHMS",
+    "PRESETS",
+    "EpisodeConfig",
+    "EvaluationConfig",
+    "LearnerConfig",
+    "ModelConfig",
+    "NoiseConfig",
+    "QuestionsConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "SearchConfig",
+]
+
+ALGORITHMS: dict[str, tuple[str, ...]] = {"grpo": ("grpo",), "ppo": ("ppo", "critic"), "reinforce": ("reinforce",)}
+"""The algorithms, each with the sections that are its own."""
+
+PRESETS = Path(__file__).parent / "presets"
+"""Where presets lie, and the models that ship with them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """[run]: which algorithm, from which seed, and what is kept.
+
+    Attributes:
+        algorithm: One of `ALGORITHMS`.
+        seed: Where all randomness of training comes from.
+        threads: Threads that torch computes an operation with; 0 leaves torch's own choice.
+        workers: Threads that generate and differentiate side by side, each computing with `threads`. For small models
+            on a CPU, two workers of one thread beat one of two. The results are the same.
+        checkpoint_every: Steps between checkpoints; 0 for one at the end alone.
+        keep_checkpoints: How many of the newest checkpoints stay.
+        save_trajectories_every: Steps between saved samples of trajectories; 0 for none.
+        num_saved_trajectories: Trajectories in such a sample, of as many groups as may be.
+    """
+
+    algorithm: str = "grpo"
+    seed: int = 0
+    threads: int = 0
+    workers: int = 1
+    checkpoint_every: int = 10
+    keep_checkpoints: int = 1
+    save_trajectories_every: int = 10
+    num_saved_trajectories: int = 8
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigError(f"Unknown algorithm {self.algorithm!r}. Available: {', '.join(ALGORITHMS)}.")
+        for name in ("seed", "threads", "checkpoint_every", "save_trajectories_every", "num_saved_trajectories"):
+            check_whole(name, getattr(self, name), least=0)
+        for name in ("workers", "keep_checkpoints"):
+            check_whole(name, getattr(self, name), least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """[model]: the policy that training starts from.
+
+    Attributes:
+        source: A folder in Hugging Face format, an id of the hub, or `preset:<folder>` for one that ships with presets.
+        dtype: The type of the weights; training takes float32 alone.
+        trust_remote_code: Whether code that comes with the model may run here.
+        chat_template: Whether the tokenizer's chat template is used; left out: if there is one.
+    """
+
+    source: str = ""
+    dtype: str = "float32"
+    trust_remote_code: bool = False
+    chat_template: bool | None = None
+
+    @property
+    def path(self) -> str:
+        """Where to load it from."""
+        kind, _, name = self.source.partition(":")
+        return str(PRESETS / name) if kind == "preset" else self.source
+
+    @property
+    def shown(self) -> str:
+        """What to call it in records: of a local folder the name alone, so that no record holds a machine's paths."""
+        return Path(self.source).name if Path(self.source).exists() else self.source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionsConfig:
+    """[questions]: what is trained on.
+
+    Attributes:
+        source: What `zs_env.load_questions` takes.
+        split: A split of it; left out: "train" of the atlas, and everything in a file.
+        limit: A fixed sample of this many questions; left out: all.
+    """
+
+    source: str = "atlas"
+    split: str | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.source == "atlas" and self.split is None:
+            object.__setattr__(self, "split", "train")
+        if self.limit is not None:
+            check_whole("limit", self.limit, least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """[search]: who answers searches.
+
+    Attributes:
+        mode: A search mode of `zs_env.engines.make_engine`.
+        simulation_llm: The model that plays the search engine, where the mode takes one.
+        base_url: Its server, where the mode takes one.
+        topk: Documents a search.
+    """
+
+    mode: str = "template"
+    simulation_llm: str | None = None
+    base_url: str | None = None
+    topk: int = 5
+
+    def make_engine(self) -> SearchEngine:
+        """The engine; an option that the mode doesn't take is an error that names it."""
+        given = {"simulation_llm": self.simulation_llm, "base_url": self.base_url}
+        return make_engine(self.mode, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseConfig:
+    """[noise]: how likely a search of training asks for noisy documents: a curriculum, or a fixed mix.
+
+    Attributes:
+        start_threshold: The curriculum's probability at the first step.
+        end_threshold: And at the last.
+        mix: The i-th question of a step has the i-th of these, round and round.
+    """
+
+    start_threshold: float | None = None
+    end_threshold: float | None = None
+    mix: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.start_threshold is None) != (self.end_threshold is None):
+            raise ConfigError(
+                f"start_threshold (got {self.start_threshold}) and end_threshold (got {self.end_threshold}) belong "
+                "together: give both, or neither for no noise."
+            )
+        for name in ("start_threshold", "end_threshold"):
+            if getattr(self, name) is not None:
+                check_probability(name, getattr(self, name))
+        if self.mix is not None:
+            for probability in self.mix:
+                check_probability("A probability in mix", probability)
+            object.__setattr__(self, "mix", tuple(self.mix))
+            if self.start_threshold is not None:
+                raise ConfigError(f"Give either start_threshold and end_threshold, or mix (got {self.mix}), not both.")
+
+    def schedule(self, total_steps: int) -> NoiseSchedule:
+        """The noise of each step; the last of `total_steps` has the end threshold."""
+        if self.start_threshold is None or self.end_threshold is None:
+            return NoiseSchedule(mix=self.mix or (0.0,))
+        curriculum = Curriculum(start=self.start_threshold, end=self.end_threshold, total_steps=max(total_steps - 1, 1))
+        return NoiseSchedule(curriculum=curriculum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeConfig:
+    """[episode]: the rules.
+
+    Attributes:
+        max_turns: See `EpisodeSettings`.
+        prompt: See `EpisodeSettings`.
+        reward: A name of `zs_env.rewards.REWARDS`, or a table of names to weights.
+    """
+
+    max_turns: int = 5
+    prompt: str = "default"
+    reward: str | dict[str, float] = "em"
+
+    def settings(self, topk: int) -> EpisodeSettings:
+        """The environment's settings."""
+        return EpisodeSettings(max_turns=self.max_turns, topk=topk, reward=make_reward(self.reward), prompt=self.prompt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingConfig:
+    """[sampling]: how training draws tokens.
+
+    Attributes:
+        temperature: See `SamplingSettings`.
+        max_batch_tokens: See `TransformersSampler`.
+    """
+
+    temperature: float = 1.0
+    max_batch_tokens: int = 65_536
+
+    def __post_init__(self) -> None:
+        check_whole("max_batch_tokens", self.max_batch_tokens, least=1)
+
+    def settings(self) -> SamplingSettings:
+        """The sampler's settings."""
+        return SamplingSettings(temperature=self.temperature)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
+    """[learner]: how gradients are computed.
+
+    Attributes:
+        micro_batch_tokens: See `Learner`.
+    """
+
+    micro_batch_tokens: int = 16_384
+
+    def __post_init__(self) -> None:
+        check_whole("micro_batch_tokens", self.micro_batch_tokens, least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """[evaluation]: what is measured before and after.
+
+    Attributes:
+        source: Where its questions come from; left out: where training's do.
+        split: Never the one that is trained on; left out: "test" of the atlas, and everything in a file.
+        limit: A fixed sample of this many questions; left out: all.
+        noise: The chances of noise that it is measured at.
+        sampled: Whether to play each question with sampling too.
+        seed: Of its noise and sampling; the same in every run, so that runs can be compared.
+    """
+
+    source: str | None = None
+    split: str | None = None
+    limit: int | None = 500
+    noise: tuple[float, ...] = (0.0, 0.5)
+    sampled: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "noise", tuple(self.noise))
+        for probability in self.noise:
+            check_probability("A probability in noise", probability)
+        if self.limit is not None:
+            check_whole("limit", self.limit, least=1)
