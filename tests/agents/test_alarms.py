@@ -14,9 +14,10 @@ CURVES = Path(__file__).parent / "curves"
 
 
 def curve(name: str) -> list[dict[str, float]]:
-    """The steps of a real quickstart run: `healthy`, or with a learning rate of 5e-3."""
+    """The steps of a real quickstart run: `healthy`, or with a learning rate of 5e-3 or 2e-2; null is not logged."""
     columns = json.loads((CURVES / f"{name}.json").read_text())
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    steps = [zip(columns, row, strict=True) for row in zip(*columns.values(), strict=True)]
+    return [{name: value for name, value in step if value is not None} for step in steps]
 
 
 def watch(steps: Sequence[Mapping[str, float]], **settings: Any) -> list[Alarm]:
@@ -41,6 +42,11 @@ def test_a_learning_rate_too_high_is_told_while_reward_falls() -> None:
     assert [alarm.kind for alarm in found] == ["entropy_explosion", "reward_fall"]
     assert found[1].step == 13
     assert "Reward 0.160 over the last 5 steps, from 0.433 at best, up to step 6" in found[1].message
+
+
+def test_a_collapse_in_the_first_steps_is_told_at_once() -> None:
+    found = [(alarm.step, alarm.kind) for alarm in watch(curve("learning_rate_far_too_high"))]
+    assert found == [(4, "invalid_actions"), (5, "length_explosion"), (6, "reward_fall")]
 
 
 @pytest.mark.parametrize(
