@@ -27,6 +27,10 @@ _FLAGS: dict[str, tuple[str, str]] = {
     "seed": ("run", "seed"),
     "threads": ("run", "threads"),
     "checkpoint_every": ("run", "checkpoint_every"),
+    "keep_checkpoints": ("run", "keep_checkpoints"),
+    "micro_batch_tokens": ("learner", "micro_batch_tokens"),
+    "max_batch_tokens": ("sampling", "max_batch_tokens"),
+    "alarm_action": ("alarm", "action"),
     "model": ("model", "source"),
     "questions": ("questions", "source"),
     "split": ("questions", "split"),
@@ -105,7 +109,12 @@ def parser() -> argparse.ArgumentParser:
         help="the run's folder in --runs; if left out, the name of the config file, preset or algorithm",
     )
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the folder of all runs (runs)")
-    add("--checkpoint-every", type=int, metavar="N", help="save the policy every N steps, not at the end alone")
+    add("--checkpoint-every", type=int, metavar="N", help="save a checkpoint every N steps (10); 0: at the end alone")
+    add("--keep-checkpoints", type=int, metavar="N", help="how many of the newest checkpoints stay (1)")
+    add("--micro-batch-tokens", type=int, metavar="N", help="the most tokens that are differentiated at once")
+    add("--max-batch-tokens", type=int, metavar="N", help="the most tokens that are generated side by side")
+    add("--alarm-action", metavar="ACTION", help="what a sign of collapse does: warn or stop (warn)")
+    add("--resume", action="store_true", help="go on with the run --run-name from its newest checkpoint")
     add("--overwrite", action="store_true", help="replace a run of the same name")
     add("--json", type=Path, metavar="FILE", help="write the summary there too")
     train.set_defaults(run=_train)
@@ -192,13 +201,21 @@ def _quiet_transformers() -> None:
 def _train(options: argparse.Namespace) -> None:
     from agents.config import load_config
     from agents.report import comparison_table
+    from agents.resume import resumed_sections
     from agents.runs import RunFolder, write_json
     from agents.train import train
 
     _quiet_transformers()
-    config = load_config(sections_of(options), origin=_origin_of(options))
-    name = options.run_name or (options.config and options.config.stem) or options.preset or config.run.algorithm
-    run = RunFolder(name, root=options.runs, overwrite=options.overwrite)
+    sections, origin = sections_of(options), _origin_of(options)
+    name = options.run_name or (options.config and options.config.stem) or options.preset
+    if options.resume:
+        if not name:
+            raise ConfigError("--resume needs --run-name: which run is to go on?")
+        run = RunFolder(name, root=options.runs, overwrite=options.overwrite, resume=True)
+        sections, origin = resumed_sections(run, sections), f"{run.path / 'config.json'}, and what is given over it"
+    config = load_config(sections, origin=origin)
+    if not options.resume:
+        run = RunFolder(name or config.run.algorithm, root=options.runs, overwrite=options.overwrite)
     summary = train(config, run, say=_tell)
     if options.json:
         write_json(options.json, summary)
@@ -358,7 +375,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        0; 2 after an error that the user can mend, which is told on standard error; 130 after an interrupt.
+        0; 2 after an error that the user can mend, which is told on standard error; 130 after an interrupt,
+        143 after SIGTERM.
     """
     options = parser().parse_args(arguments)
     try:
@@ -372,5 +390,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interrupt:
         _say(f"stopped: {interrupt}" if str(interrupt) else "stopped", stream=sys.stderr)
-        return 130
+        return getattr(interrupt, "exit_code", 130)
     return 0

@@ -3,7 +3,12 @@
 ZeroSearchError
 ├── NonFiniteError (ArithmeticError)  logits, a loss or a gradient is NaN or infinite
 ├── RolloutError (RuntimeError)       too many episodes failed
+├── HalfUpdatedError (RuntimeError)   an optimizer step broke off in the middle
+├── TrainingError (RuntimeError)      a training step broke off, for example out of memory
+├── CollapseError (RuntimeError)      the alarm stopped the run
+├── CheckpointError (RuntimeError)    a checkpoint can't be written, or none can be read
 ├── ModelError (RuntimeError)         a model or tokenizer can't be loaded, or can't do what is asked of it
+├── RunBusyError (RuntimeError)       another process writes the run
 └── RunExistsError (FileExistsError)  a run folder would be overwritten
 
 Wrong options are `zs_env.errors.ConfigError`, as everywhere.
@@ -13,7 +18,17 @@ from __future__ import annotations
 
 from zs_env.errors import ZeroSearchError
 
-__all__ = ["ModelError", "NonFiniteError", "RolloutError", "RunExistsError"]
+__all__ = [
+    "CheckpointError",
+    "CollapseError",
+    "HalfUpdatedError",
+    "ModelError",
+    "NonFiniteError",
+    "RolloutError",
+    "RunBusyError",
+    "RunExistsError",
+    "TrainingError",
+]
 
 
 class NonFiniteError(ZeroSearchError, ArithmeticError):
@@ -24,8 +39,28 @@ class RolloutError(ZeroSearchError, RuntimeError):
     """More episodes failed than the settings allow."""
 
 
+class HalfUpdatedError(ZeroSearchError, RuntimeError):
+    """An optimizer step broke off: the weights are neither those before it nor those after it."""
+
+
+class TrainingError(ZeroSearchError, RuntimeError):
+    """A training step broke off; the message says what is saved and how to go on."""
+
+
+class CollapseError(ZeroSearchError, RuntimeError):
+    """The alarm stopped the run, after its policy was saved."""
+
+
+class CheckpointError(ZeroSearchError, RuntimeError):
+    """A checkpoint can't be written, or none can be read."""
+
+
 class ModelError(ZeroSearchError, RuntimeError):
     """A model or tokenizer can't be loaded, or lacks something that is asked of it."""
+
+
+class RunBusyError(ZeroSearchError, RuntimeError):
+    """Another process writes the run."""
 
 
 class RunExistsError(ZeroSearchError, FileExistsError):

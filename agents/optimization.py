@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from agents.errors import NonFiniteError
+from agents.errors import HalfUpdatedError, NonFiniteError
 from zs_env.curriculum import check_probability, check_whole
 from zs_env.errors import ConfigError
 
@@ -101,6 +101,7 @@ def apply_gradients(
 
     Raises:
         NonFiniteError: The loss or the gradient is NaN or infinite. No weight was changed, and gradients are gone.
+        HalfUpdatedError: The optimizer broke off. After any other error the weights are those before.
     """
     parameters: list[Any] = [p for group in optimizer.param_groups for p in group["params"]]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
@@ -113,6 +114,9 @@ def apply_gradients(
         )
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
-    optimizer.step()
+    try:
+        optimizer.step()
+    except Exception as error:
+        raise HalfUpdatedError(f"The optimizer's step broke off: {error}") from error
     optimizer.zero_grad(set_to_none=True)
     return norm

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +17,12 @@ from torch import Tensor
 from agents.batches import TokenBatch
 from agents.codec import TextCodec
 from agents.errors import ModelError
+from agents.files import write_folder
 from agents.losses import entropy_from_logits, selective_log_softmax
 from agents.samplers.base import SamplingSettings
 from zs_env.errors import ConfigError
 
-__all__ = ["SETTINGS_FILE", "Policy", "TokenLogprobs", "load_policy", "write_folder"]
+__all__ = ["SETTINGS_FILE", "Policy", "TokenLogprobs", "load_policy"]
 
 SETTINGS_FILE = "zerosearch.json"
 """In a checkpoint's folder: how it was trained, and so how it is played; see `agents.runs.checkpoint_settings`."""
@@ -159,6 +157,10 @@ class Policy:
             "tokenizer": hashlib.sha256(repr(vocabulary).encode()).hexdigest()[:16],
         }
 
+    def take_weights(self, other: Policy) -> None:
+        """Become another policy of the same shape, in place."""
+        self.model.load_state_dict(other.model.state_dict())
+
     def save(self, folder: Path, *, settings: Mapping[str, Any] | None = None) -> None:
         """Save model and tokenizer in Hugging Face format, whole or not at all.
 
@@ -169,35 +171,15 @@ class Policy:
             folder: Where to; replaced if it exists.
             settings: How it is meant to be played, for a file `zerosearch.json` beside the weights.
         """
+        write_folder(folder, lambda temporary: self.write(temporary, settings=settings))
 
-        def write(temporary: Path) -> None:
-            self.model.save_pretrained(temporary)
-            self.tokenizer.save_pretrained(temporary)
-            if settings is not None:
-                text = json.dumps(settings, indent=2, ensure_ascii=False)
-                (temporary / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
-
-        write_folder(folder, write)
-
-
-def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder by `write(temporary folder)`, then put it in its place at once."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    old = temporary.with_name(temporary.name + "-old")
-    try:
-        write(temporary)
-        for path in (temporary, *temporary.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
-    finally:
-        if old.exists() and not folder.exists():
-            os.replace(old, folder)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    def write(self, folder: Path, *, settings: Mapping[str, Any] | None = None) -> None:
+        """Write the files of `save` into a folder that is there."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        if settings is not None:
+            text = json.dumps(settings, indent=2, ensure_ascii=False)
+            (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _has_plain_head(model: Any) -> bool:
@@ -254,4 +236,13 @@ def load_policy(
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         hint = "" if trust_remote_code else " If the model needs code of its own that you trust, say so."
         raise ModelError(f"Can't load {where!r} as a causal language model: {error}{hint}") from error
+    _own_memory(model)
     return Policy(model, tokenizer, use_chat_template=use_chat_template)
+
+
+def _own_memory(model: torch.nn.Module) -> None:
+    """Copy the weights out of the mapped file: the last bits of a product depend on where in memory its factors lie,
+    and must not depend on which file they came from.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()

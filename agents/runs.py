@@ -1,11 +1,19 @@
-"""A run's folder: its settings, curves, trajectories, checkpoint and summary.
+"""A run's folder: its settings, curves, trajectories, checkpoints and summary.
 
     runs/<name>/
       config.json            every setting
-      events.out.tfevents.*  curves, for TensorBoard
+      start.json             fingerprints of what the run began with
+      before.json            the measurement before training
+      metrics.jsonl          a line a training step: {"step", "metrics"}
+      events.out.tfevents.*  the same curves, for TensorBoard
       trajectories.jsonl     sampled episodes, with every draw
-      checkpoint/            the policy, in Hugging Face format, and zerosearch.json: how it is played
+      alarms.jsonl           what the alarm saw, if it saw something
+      checkpoints/           the newest of them: policy and training state; see `agents.checkpoints`
+      checkpoint             a link to the newest: the policy, in Hugging Face format, and zerosearch.json: how it is
+                             played
       summary.json           before and after, in the benchmarks' schema
+      report.html            all of it to look at
+      .lock                  held by the process that writes the run
 
 Nothing in it names this machine or its folders.
 """
@@ -16,15 +24,16 @@ import json
 import os
 import platform
 import re
-import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import torch
 
-from agents.errors import RunExistsError
+from agents.errors import RunBusyError, RunExistsError
+from agents.files import remove, write_json
 from agents.policy import SETTINGS_FILE
 from agents.trajectory import Trajectory, write_trajectories
 from zs_env.errors import ConfigError
@@ -32,6 +41,7 @@ from zs_env.errors import ConfigError
 __all__ = [
     "CHECKPOINT_SCHEMA",
     "SCHEMA",
+    "START_SCHEMA",
     "Logger",
     "RunFolder",
     "TensorBoardLogger",
@@ -47,6 +57,9 @@ SCHEMA = "zerosearch.training/1"
 CHECKPOINT_SCHEMA = "zerosearch.checkpoint/1"
 """The version of a checkpoint's `zerosearch.json`."""
 
+START_SCHEMA = "zerosearch.start/1"
+"""The version of `start.json`'s schema."""
+
 _PLAYED_BY = ("episode", "rollout", "search")
 
 
@@ -61,16 +74,26 @@ class Logger(Protocol):
 
 
 class TensorBoardLogger:
-    """Writes TensorBoard's event files (its own writer would put this machine's name into the file's)."""
+    """Writes TensorBoard's event files (its own writer would put this machine's name into the file's).
 
-    def __init__(self, folder: Path) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+    Args:
+        folder: Where to.
+        first_step: Of a run that goes on, the step that comes next: TensorBoard then drops what earlier files say of it
+            and of later ones.
+    """
+
+    def __init__(self, folder: Path, *, first_step: int | None = None) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
         from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
         self._event: Any = Event
-        self._file = (folder / f"events.out.tfevents.{int(time.time())}.run").open("wb")
+        # TensorBoard reads the files in the order of their names.
+        number = len(list(folder.glob("events.out.tfevents.*")))
+        self._file = (folder / f"events.out.tfevents.{int(time.time())}.{number:04}.run").open("wb")
         self._writer: Any = RecordWriter(self._file)
         self._write(file_version="brain.Event:2")
+        if first_step is not None:
+            self._write(step=first_step, session_log=SessionLog(status=SessionLog.START))
 
     def _write(self, **values: Any) -> None:
         self._writer.write(self._event(wall_time=time.time(), **values).SerializeToString())
@@ -89,24 +112,32 @@ class TensorBoardLogger:
 
 
 class RunFolder:
-    """Checks, then makes and fills `<root>/<name>`. Nothing is made or deleted before `open`.
+    """Checks, then makes or takes up `<root>/<name>`. Nothing is made or deleted before `open`.
 
     Args:
         name: A plain name: letters, digits, dots, dashes and underscores.
         root: The folder of all runs.
         overwrite: Whether a run of that name may be replaced.
+        resume: Whether the run of that name is to go on.
 
     Raises:
-        ConfigError: The name is no plain name, or the root can't be written.
+        ConfigError: The name is no plain name, or the root can't be written, or there is no run to go on with.
         RunExistsError: There is such a run, and it may not be replaced; or the folder holds something else.
     """
 
-    def __init__(self, name: str, *, root: Path = Path("runs"), overwrite: bool = False) -> None:
+    def __init__(self, name: str, *, root: Path = Path("runs"), overwrite: bool = False, resume: bool = False) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
             raise ConfigError(f"A run's name has letters, digits, '.', '-' and '_' only; got {name!r}.")
+        if overwrite and resume:
+            raise ConfigError("Give either --resume or --overwrite, not both: one goes on, the other begins anew.")
+        self.name, self.root, self.resume = name, root, resume
         self.path = root / name
         self._overwrite = overwrite
-        self._check()
+        self._lock: IO[bytes] | None = None
+        if resume:
+            self._check_resumable()
+        else:
+            self._check()
         existing = next((folder for folder in (root, *root.absolute().parents) if folder.exists()), root)
         if not (existing.is_dir() and os.access(existing, os.W_OK)):
             raise ConfigError(
@@ -115,15 +146,30 @@ class RunFolder:
 
     def _check(self) -> bool:
         """Whether there is something to replace, having made sure that it may be."""
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        if not self.path.exists() or (self.path.is_dir() and not self._content()):
             return False
         if not self._overwrite:
             raise RunExistsError(
-                f"The run {str(self.path)!r} exists. Choose another --run-name, or give --overwrite to replace it."
+                f"The run {str(self.path)!r} exists. Choose another --run-name, give --resume to go on with it, or "
+                "--overwrite to replace it."
             )
-        if not (self.path / "config.json").is_file():
+        if not any((self.path / name).is_file() for name in ("config.json", "start.json")):
             raise RunExistsError(f"{str(self.path)!r} isn't a run's folder, so it is not replaced.")
         return True
+
+    def _check_resumable(self) -> None:
+        if not (self.path / "config.json").is_file():
+            names = sorted(path.parent.name for path in self.root.glob("*/config.json"))
+            there = f"Runs there: {', '.join(names)}." if names else "There are none."
+            raise ConfigError(f"There is no run {self.name!r} in {str(self.root)!r} to go on with. {there}")
+        if not (self.path / "start.json").is_file():
+            raise ConfigError(
+                f"The run {str(self.path)!r} was begun by a version that couldn't resume. Begin a new one from its "
+                f"policy: --model {self.checkpoint}."
+            )
+
+    def _content(self) -> list[Path]:
+        return [path for path in self.path.iterdir() if path.name != ".lock"]
 
     def check_sources(self, *sources: str | None) -> None:
         """Refuse to replace the folder that a model or a question file is read from.
@@ -131,7 +177,7 @@ class RunFolder:
         Raises:
             RunExistsError: One of the sources lies in this folder.
         """
-        if not self._check():
+        if self.resume or not self._check():
             return
         folder = self.path.resolve()
         for source in sources:
@@ -141,27 +187,84 @@ class RunFolder:
                 )
 
     def open(self) -> None:
-        """Make the folder, empty: what it replaces is deleted now and not before.
+        """Make the folder, empty, or take it up as it is: what is replaced is deleted now and not before.
+
+        From here on no other process can, until `close`.
 
         Raises:
+            RunBusyError: Another process writes it.
             RunExistsError: See the class.
         """
-        if self._check():
-            shutil.rmtree(self.path)
+        replaced = not self.resume and self._check()
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.path / ".lock")
+        if replaced:
+            # What makes it a run's folder goes last, so that a kill in the middle leaves one that can be replaced.
+            for path in sorted(self._content(), key=lambda path: path.name in ("config.json", "start.json")):
+                remove(path)
+        for path in self.path.glob(".*.*"):  # what a killed run was about to write
+            remove(path)
+
+    def close(self) -> None:
+        """Let others have it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this process writes it."""
+        return self._lock is not None
 
     @property
     def checkpoint(self) -> Path:
-        """Where the policy is saved."""
+        """Where the newest policy is to be found."""
         return self.path / "checkpoint"
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
         """Write a JSON file, whole or not at all."""
         write_json(self.path / name, record)
 
+    def read(self, name: str) -> dict[str, Any]:
+        """Read a JSON file; an empty record if it isn't there.
+
+        Raises:
+            ConfigError: It is broken.
+        """
+        return _read_record(self.path / name)
+
+    def read_lines(self, name: str) -> list[Any]:
+        """The records of a JSON-lines file; none if it isn't there."""
+        path = self.path / name
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def add_line(self, name: str, record: Mapping[str, Any]) -> None:
+        """Append a line to a JSON-lines file."""
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
     def add_trajectories(self, step: int, trajectories: Sequence[Trajectory]) -> None:
         """Append trajectories of a training step (0 is the first)."""
         write_trajectories(self.path / "trajectories.jsonl", trajectories, step=step)
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Hold a file's lock until it is closed. The kernel lets it go when the process ends, however it ends."""
+    file = path.open("ab")
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise RunBusyError(
+                f"The run {str(path.parent)!r} is being written by another process. Wait for it or stop it, or choose "
+                "another --run-name."
+            ) from error
+    return file
 
 
 def checkpoint_settings(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,13 +308,6 @@ def _read_record(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{str(path)!r} is no JSON: {error}. Mend it, or remove it to play without it.") from error
     return record if isinstance(record, dict) else {}
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def describe_machine() -> dict[str, Any]:

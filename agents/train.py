@@ -1,33 +1,38 @@
-"""A training run from settings to summary: measure, train, measure again."""
+"""A training run from settings to summary: measure, train, measure again; or go on where one was stopped."""
 
 from __future__ import annotations
 
-import sys
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from agents.algorithm import Algorithm
-from agents.config import EvaluationConfig, TrainConfig
-from agents.critic import Critic, CriticLearner
-from agents.errors import NonFiniteError, RolloutError
-from agents.evaluate import evaluate_policy, pick_questions
-from agents.executors import Executor, LocalExecutor
-from agents.grpo import Grpo
-from agents.learner import Learner, frozen_copy
-from agents.policy import Policy, load_policy
-from agents.ppo import Ppo
-from agents.reinforce import Reinforce
-from agents.runs import SCHEMA, Logger, RunFolder, TensorBoardLogger, checkpoint_settings, describe_machine
-from agents.trajectory import Trajectory
+from agents.assembly import Evaluation, load_model, make_algorithm, make_executor, training_questions
+from agents.checkpoints import Checkpoints
+from agents.config import TrainConfig
+from agents.executors import Executor
+from agents.executors.watched import WatchedExecutor
+from agents.interrupts import Interrupted, StopSignals
+from agents.loop import TrainingLoop, write_page
+from agents.policy import Policy
+from agents.resume import (
+    ResumePoint,
+    check_findable,
+    check_fingerprints,
+    check_settings,
+    find_point,
+    local_sources,
+    resume_command,
+)
+from agents.runs import SCHEMA, START_SCHEMA, Logger, RunFolder, TensorBoardLogger, describe_machine
 from zs_env.errors import ConfigError
-from zs_env.questions import QuestionList, load_questions
-from zs_env.types import Question, QuestionSource, SearchEngine
+from zs_env.types import SearchEngine
 
 __all__ = ["make_algorithm", "make_executor", "train"]
+
+Say = Callable[[str], None]
 
 
 def train(
@@ -35,193 +40,200 @@ def train(
     run: RunFolder,
     *,
     logger: Logger | None = None,
-    say: Callable[[str], None] | None = None,
-    executor_for: Callable[[TrainConfig, Policy, SearchEngine], Executor] | None = None,
+    say: Say | None = None,
+    executor_for: Callable[[TrainConfig, Policy, SearchEngine], Executor] = make_executor,
     before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Train by the settings, and leave everything in the run's folder.
+    """Train by the settings, and leave everything in the run's folder; or go on with a run that was stopped.
+
+    With the local executor, a run that was killed at any point and goes on ends as it would have without, bit by bit.
 
     Args:
-        config: All settings.
-        run: Its folder.
+        config: All settings. Of a run that goes on, see `agents.resume.resumed_sections`.
+        run: Its folder; it says whether the run begins or goes on.
         logger: Where curves go; TensorBoard if left out.
         say: Is told what is going on, in a line or two; nothing if left out.
-        executor_for: What makes the executor; `make_executor` if left out.
+        executor_for: What makes the executor.
         before: What was measured of the same model on the same questions already, instead of measuring it again.
 
     Returns:
         The record that `summary.json` holds.
-    """
-    began = time.perf_counter()
-    say = say or (lambda line: None)
-    if config.run.threads:
-        torch.set_num_threads(config.run.threads)
-    # What is quick to check comes first, so that a wrong setting is told at once.
-    run.check_sources(config.model.path, config.questions.source, config.evaluation.source)
-    if config.model.dtype != "float32":
-        raise ConfigError(
-            f"Training needs dtype 'float32'; got {config.model.dtype!r}: small updates would be rounded away. Other "
-            "types are for evaluation."
-        )
-    engine = config.search.make_engine()
-    config.episode.settings(config.search.topk)
-    config.sampling.settings().check_for_training()
-    policy = load_policy(
-        config.model.path,
-        trust_remote_code=config.model.trust_remote_code,
-        dtype=config.model.dtype,
-        use_chat_template=config.model.chat_template,
-    )
-    config = config.fitted(policy.max_context_tokens, say)
-    trained_on = _training_questions(config)
-    evaluation = _Evaluation(config, policy, engine)
-    fingerprints: dict[str, Any] = {
-        "questions": {"training": trained_on.fingerprint, "evaluation": evaluation.fingerprint},
-        **policy.fingerprints(),
-    }
-    trainer = make_algorithm(config, (executor_for or make_executor)(config, policy, engine), trained_on)
-    run.open()
-    run.write("config.json", config.record())
-    before = evaluation.run("before", say) if before is None else dict(before)
-    seconds = _train_steps(config, trainer, policy, run, logger or TensorBoardLogger(run.path))
-    policy.save(run.checkpoint, settings=checkpoint_settings(config.record()))
-    fingerprints["model_after"] = policy.fingerprints()["model"]
-    after = evaluation.run("after", say)
-    summary = {
-        "schema": SCHEMA,
-        "seed": config.run.seed,
-        "seconds": {**seconds, "total": time.perf_counter() - began},
-        "before": before,
-        "after": after,
-        "settings": config.record(),
-        "fingerprints": fingerprints,
-        "machine": describe_machine(),
-    }
-    run.write("summary.json", summary)
-    return summary
-
-
-def _training_questions(config: TrainConfig) -> QuestionSource:
-    source = load_questions(config.questions.source, config.questions.split)
-    if config.questions.limit is None or config.questions.limit >= len(source):
-        return source
-    return QuestionList(pick_questions(source, config.questions.limit), name=source.name, split=source.split)
-
-
-def make_executor(config: TrainConfig, policy: Policy, engine: SearchEngine) -> LocalExecutor:
-    """Where the run's work is done: learner, critic if the algorithm has one, sampler, engine."""
-    batches: dict[str, Any] = {
-        "micro_batch_tokens": config.learner.micro_batch_tokens,
-        "num_workers": config.run.workers,
-    }
-    learner = Learner(
-        policy,
-        config.optimizer,
-        temperature=config.sampling.temperature,
-        reference=frozen_copy(policy) if config.training.kl_coef else None,
-        entropy_gradient=config.training.entropy_coef > 0,
-        **batches,
-    )
-    critic = CriticLearner(Critic(policy), config.critic, **batches) if config.run.algorithm == "ppo" else None
-    return LocalExecutor(
-        learner,
-        critic=critic,
-        engine=engine,
-        episode_settings=config.episode.settings(config.search.topk),
-        rollout_settings=config.rollout,
-        sampling=config.sampling.settings(),
-        seed=config.run.seed,
-        sampler_options=config.sampler_options,
-    )
-
-
-def make_algorithm(config: TrainConfig, executor: Executor, questions: QuestionSource) -> Algorithm:
-    """The algorithm that the settings name."""
-    options: dict[str, Any] = {
-        "optimizer": config.optimizer,
-        "noise": config.noise.schedule(config.training.total_steps),
-        "seed": config.run.seed,
-    }
-    if config.run.algorithm == "ppo":
-        return Ppo(executor, questions, config.training, config.ppo, critic=config.critic, **options)
-    if config.run.algorithm == "reinforce":
-        return Reinforce(executor, questions, config.training, config.reinforce, **options)
-    return Grpo(executor, questions, config.training, config.grpo, **options)
-
-
-def _train_steps(
-    config: TrainConfig, trainer: Algorithm, policy: Policy, run: RunFolder, logger: Logger
-) -> dict[str, float]:
-    """All training steps.
-
-    Returns:
-        `rollout` and `update`: seconds of each, over all steps.
 
     Raises:
-        KeyboardInterrupt: It was interrupted; like an error of a step, after the policy was saved as it is.
+        Interrupted: Ctrl-C or SIGTERM; see `TrainingLoop.run` for other errors of a step.
     """
-    seconds = {"rollout": 0.0, "update": 0.0}
-    every, total = config.run.save_trajectories_every, config.training.total_steps
-    step = 0
+    tell = say or (lambda line: None)
     try:
-        # disable=None: the bar is drawn on a terminal only.
-        with tqdm(range(total), desc="training", unit="step", file=sys.stderr, disable=None) as bar:
-            for step in bar:
-                result = trainer.step(step)
-                metrics = result.metrics
-                seconds["rollout"] += metrics["rollout_s"]
-                seconds["update"] += metrics["update_s"]
-                logger.log(step, metrics)
-                bar.set_postfix_str(f"exact match {metrics['exact_match']:.2f}, reward {metrics['reward_mean']:.2f}")
-                if every and (step % every == 0 or step == total - 1):
-                    run.add_trajectories(step, _spread(result.trajectories, config.run.num_saved_trajectories))
-                if config.run.checkpoint_every and (step + 1) % config.run.checkpoint_every == 0:
-                    policy.save(run.checkpoint, settings=checkpoint_settings(config.record()))
-    except (KeyboardInterrupt, NonFiniteError, RolloutError) as error:
-        # Nothing that isn't finite is ever applied, so the weights are worth keeping.
-        policy.save(run.checkpoint, settings=checkpoint_settings(config.record()))
-        where = f"In training step {step} (of {total}, from 0). The policy as it is then is in {run.checkpoint}."
-        raise type(error)(f"{error} {where}".strip()) from error
+        with StopSignals(tell) as signals:
+            try:
+                return _Run(config, run, tell, signals).train(logger, executor_for, before)
+            except KeyboardInterrupt as interrupt:
+                if str(interrupt) or not (run.is_open and (run.path / "config.json").is_file()):
+                    raise
+                command = resume_command(
+                    run, config, model=bool(config.training.kl_coef) or not run.checkpoint.exists()
+                )
+                raise Interrupted(f"Go on with: {command}", signals.exit_code) from interrupt
     finally:
-        logger.close()
-    return seconds
+        run.close()
 
 
-def _spread(trajectories: Sequence[Trajectory], count: int) -> list[Trajectory]:
-    """Some trajectories, evenly over the groups."""
-    if count >= len(trajectories):
-        return list(trajectories)
-    return [trajectories[index * len(trajectories) // count] for index in range(count)]
+class _Run:
+    def __init__(self, config: TrainConfig, run: RunFolder, say: Say, signals: StopSignals) -> None:
+        self.config, self.run, self.say, self.signals = config, run, say, signals
+        self.began = time.perf_counter()
+        self.point: ResumePoint | None = None
 
+    def train(
+        self,
+        logger: Logger | None,
+        executor_for: Callable[[TrainConfig, Policy, SearchEngine], Executor],
+        before: Mapping[str, Any] | None,
+    ) -> dict[str, Any]:
+        """See `train`."""
+        run, say = self.run, self.say
+        if run.resume:
+            run.open()
+            self.config = check_settings(self.config, run, say)
+            if summary := run.read("summary.json"):
+                say(f"The run {str(run.path)!r} is finished: there is nothing to go on with.")
+                if not (run.path / "report.html").exists():
+                    write_page(run, say)
+                return summary
+        engine = self._check()
+        checkpoints = Checkpoints(run.path, keep=self.config.run.keep_checkpoints)
+        policy = self._policy(checkpoints)
+        config = self.config = self.config.fitted(policy.max_context_tokens, say)
+        trained_on, evaluation = training_questions(config), Evaluation(config, policy, engine)
+        fingerprints = self._fingerprints(policy, trained_on.fingerprint, evaluation.fingerprint)
+        executor = WatchedExecutor(executor_for(config, policy, engine))
+        trainer = make_algorithm(config, executor, trained_on)
+        record = self._begin(fingerprints)
+        if self.point is not None and self.point.policy not in (None, policy):
+            # Only now, so that a reference model is a copy of what the run began with.
+            policy.take_weights(self.point.policy)
+        measured = self._before(evaluation, before)
+        first_step = self.point.step if self.point is not None else None
+        logger = logger or TensorBoardLogger(run.path, first_step=first_step)
+        loop = TrainingLoop(
+            config,
+            record,
+            trainer,
+            executor=executor,
+            policy=policy,
+            run=run,
+            checkpoints=checkpoints,
+            logger=logger,
+            signals=self.signals,
+            say=say,
+            kept={"before": measured, "fingerprints": fingerprints},
+        )
+        try:
+            loop.start(self.point, began=self.began)
+            loop.run()
+        finally:
+            logger.close()
+        fingerprints["model_after"] = policy.fingerprints()["model"]
+        after = evaluation.run("after", say)
+        summary = {
+            "schema": SCHEMA,
+            "seed": config.run.seed,
+            "seconds": loop.seconds,
+            "before": measured,
+            "after": after,
+            "alarms": run.read_lines("alarms.jsonl"),
+            "settings": record,
+            "fingerprints": fingerprints,
+            "machine": describe_machine(),
+        }
+        run.write("summary.json", summary)
+        write_page(run, say)
+        return summary
 
-class _Evaluation:
-    """The same questions, noise and draws before and after."""
-
-    def __init__(self, config: TrainConfig, policy: Policy, engine: SearchEngine) -> None:
-        settings: EvaluationConfig = config.evaluation
-        self._config, self._policy, self._engine = config, policy, engine
-        self._questions: list[Question] = []
-        self.fingerprint: str | None = None
-        if settings.noise:
-            source = load_questions(settings.source or config.questions.source, settings.split)
-            self._questions = pick_questions(source, settings.limit)
-            self.fingerprint = QuestionList(self._questions, name=source.name, split=source.split).fingerprint
-
-    def run(self, when: str, say: Callable[[str], None]) -> dict[str, Any]:
-        """The record M at each chance of noise."""
-        config, measured = self._config, {}
-        # Sampled at temperature 1 whatever training samples with, so that runs can be compared.
-        for noise in config.evaluation.noise:
-            say(f"Measuring {when} training, on {len(self._questions)} questions at noise {noise:g} …")
-            measured[f"noise_{noise:g}"] = evaluate_policy(
-                self._policy,
-                self._questions,
-                engine=self._engine,
-                episode_settings=config.episode.settings(config.search.topk),
-                rollout_settings=config.rollout,
-                noise_probability=noise,
-                sampled=config.evaluation.sampled,
-                seed=config.evaluation.seed,
-                sampler_options=config.sampler_options,
+    def _check(self) -> SearchEngine:
+        """What is quick to check comes first, so that a wrong setting is told at once."""
+        config = self.config
+        if config.run.threads:
+            torch.set_num_threads(config.run.threads)
+        self.run.check_sources(config.model.path, config.questions.source, config.evaluation.source)
+        if config.model.dtype != "float32":
+            raise ConfigError(
+                f"Training needs dtype 'float32'; got {config.model.dtype!r}: small updates would be rounded away. "
+                "Other types are for evaluation."
             )
-        return measured
+        engine = config.search.make_engine()
+        config.episode.settings(config.search.topk)
+        config.sampling.settings().check_for_training()
+        return engine
+
+    def _policy(self, checkpoints: Checkpoints) -> Policy:
+        """What the executor is made of: the starting model wherever that is needed, else the newest checkpoint's."""
+        config, run = self.config, self.run
+        if not run.resume:
+            return load_model(config, config.model.path)
+        # Whoever names another model wants to hear that it is another.
+        named = config.model.source != run.read("config.json")["model"]["source"]
+        needed = named or bool(config.training.kl_coef) or checkpoints.newest is None
+        check_findable(config, run.read("start.json"), model=needed)
+        self.point = find_point(run, checkpoints, lambda folder: load_model(config, str(folder)), self.say)
+        if self.point.policy is None:
+            self.say("There is no checkpoint yet: the run begins again at step 0.")
+        else:
+            self.say(f"Going on after {self.point.step} of {config.training.total_steps} training steps.")
+        if needed or self.point.policy is None:
+            return load_model(config, config.model.path)
+        return self.point.policy
+
+    def _fingerprints(self, policy: Policy, training: str, evaluation: str | None) -> dict[str, Any]:
+        """Of what the run begins with; of one that goes on, having made sure that it is the same."""
+        questions = {"training": training, "evaluation": evaluation}
+        if self.point is None:
+            return {"questions": questions, **policy.fingerprints()}
+        began: dict[str, Any] = self.point.start["fingerprints"]
+        check_fingerprints(
+            "The training questions are", "--questions, --split and --limit", began["questions"]["training"], training
+        )
+        check_fingerprints(
+            "The evaluation's questions are",
+            "--eval-questions, --eval-split and --eval-limit",
+            began["questions"]["evaluation"],
+            evaluation,
+        )
+        if policy is not self.point.policy:
+            found = policy.fingerprints()
+            check_fingerprints("The starting model's weights are", "--model", began["model"], found["model"])
+            check_fingerprints("The starting model's tokenizer is", "--model", began["tokenizer"], found["tokenizer"])
+        return dict(began)
+
+    def _begin(self, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
+        """Write down what the run begins with, in an empty folder; of one that goes on, what has changed.
+
+        Returns:
+            All settings, as `config.json` holds them.
+        """
+        run, record = self.run, self.config.record()
+        if self.point is None:
+            run.open()
+            local = local_sources(self.config)
+            run.write("start.json", {"schema": START_SCHEMA, "fingerprints": fingerprints, "local": local})
+            run.write("config.json", record)
+            return record
+        recorded = run.read("config.json")
+        for name in ("model", "questions", "evaluation"):  # by content they are what they were
+            record[name]["source"] = recorded[name]["source"]
+        if json.loads(json.dumps(record)) != recorded:
+            run.write("config.json", record)
+        return record
+
+    def _before(self, evaluation: Evaluation, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The measurement before training: the one that is known, or a new one."""
+        before = self.point.state.get("before") if self.point is not None else None
+        if before is None and self.point is not None:
+            try:
+                before = self.run.read("before.json") or None
+            except ConfigError:
+                self.say("before.json is broken: measuring again.")
+        if before is None:
+            before = evaluation.run("before", self.say) if given is None else dict(given)
+        self.run.write("before.json", before)
+        return dict(before)

@@ -35,7 +35,11 @@ class Executor(Protocol):
         aggregation: Aggregation,
         learning_rate: float,
     ) -> dict[str, float]:
-        """One optimizer step; see `Learner.update`."""
+        """One optimizer step; see `Learner.update`.
+
+        Raises:
+            HalfUpdatedError: It broke off while it changed the weights; any other error leaves those before.
+        """
 
     def update_critic(
         self,
@@ -45,7 +49,11 @@ class Executor(Protocol):
         aggregation: Aggregation,
         learning_rate: float,
     ) -> dict[str, float]:
-        """One optimizer step of the critic; see `CriticLearner.update`."""
+        """One optimizer step of the critic; see `CriticLearner.update`.
+
+        Raises:
+            HalfUpdatedError: See `update`.
+        """
 
     def publish(self, weight_version: int) -> None:
         """Give the learner's weights to whoever samples, under this version."""
@@ -54,4 +62,8 @@ class Executor(Protocol):
         """What training goes on from beside the policy's own weights: optimizers, and the critic if there is one."""
 
     def load_state_dict(self, state: Mapping[str, Any], *, weight_version: int) -> None:
-        """Take back what `state_dict` gave, and sample from now on under this version."""
+        """Take back what `state_dict` gave, and sample from now on under this version.
+
+        The policy's own weights are those of that time already. Where there is a reference model, they were put into
+        the policy after this executor was made of it, so whoever keeps copies takes them from the policy now.
+        """

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from agents.batches import TokenBatch
-from agents.policy import Policy, write_folder
+from agents.files import write_folder
+from agents.policy import Policy
 from agents.warmstart.demonstrations import MISSING, UNKNOWN, Demonstration, DemonstrationSettings, Demonstrator
 from agents.warmstart.names import Inventor
 from agents.warmstart.tokenizer import build_tokenizer, template_words

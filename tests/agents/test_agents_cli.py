@@ -9,6 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from agents.algorithm import TrainingStep
+from agents.checkpoints import Checkpoints
 from agents.cli import main, parser, sections_of
 from agents.config import load_config
 from agents.errors import NonFiniteError, RolloutError, RunExistsError
@@ -58,6 +59,7 @@ def test_a_run_leaves_everything_and_can_be_played_on(
         "seconds",
         "before",
         "after",
+        "alarms",
         "settings",
         "fingerprints",
         "machine",
@@ -238,10 +240,15 @@ def test_a_run_that_breaks_off_keeps_its_policy(
 def test_checkpoints_are_saved_as_often_as_asked(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved = []
-    monkeypatch.setattr(Policy, "save", lambda self, folder, **kinds: saved.append(folder))
+    saved, whole = [], Checkpoints.save
+
+    def save(self: Checkpoints, policy: Policy, state: Any, **options: Any) -> Path:
+        saved.append(state["step"])
+        return whole(self, policy, state, **options)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
     assert main([*train_flags(checkpoint, tmp_path), "--eval-limit", "1", "--checkpoint-every", "1"]) == 0
-    assert len(saved) == 3  # after each of two steps, and at the end
+    assert saved == [1, 2]
 
 
 def test_runs_are_measured_at_temperature_one(
@@ -253,7 +260,7 @@ def test_runs_are_measured_at_temperature_one(
         measured.append(options.get("temperature", 1.0))
         return whole(*given, **options)
 
-    monkeypatch.setattr("agents.train.evaluate_policy", evaluate)
+    monkeypatch.setattr("agents.assembly.evaluate_policy", evaluate)
     flags = [*train_flags(checkpoint, tmp_path), "--temperature", "0.5", "--total-steps", "0", "--eval-limit", "1"]
     assert main(flags) == 0
     assert measured == [1.0] * 4

@@ -6,7 +6,8 @@ from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2Fo
 
 from agents.batches import collate
 from agents.errors import ModelError
-from agents.policy import Policy, load_policy, write_folder
+from agents.files import write_folder
+from agents.policy import Policy, load_policy
 from agents.testing import byte_tokenizer
 from agents.trajectory import TokenSegment, Trajectory
 from zs_env.errors import ConfigError

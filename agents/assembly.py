@@ -1,0 +1,122 @@
+"""What a training run is put together from, by its settings: questions, executor, algorithm, evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agents.algorithm import Algorithm
+from agents.config import EvaluationConfig, TrainConfig
+from agents.critic import Critic, CriticLearner
+from agents.evaluate import evaluate_policy, pick_questions
+from agents.executors import Executor, LocalExecutor
+from agents.grpo import Grpo
+from agents.learner import Learner, frozen_copy
+from agents.policy import Policy, load_policy
+from agents.ppo import Ppo
+from agents.reinforce import Reinforce
+from zs_env.questions import QuestionList, load_questions
+from zs_env.types import Question, QuestionSource, SearchEngine
+
+__all__ = ["Evaluation", "load_model", "make_algorithm", "make_executor", "training_questions"]
+
+
+def load_model(config: TrainConfig, source: str) -> Policy:
+    """The policy that lies at `source`, loaded as the settings say."""
+    return load_policy(
+        source,
+        trust_remote_code=config.model.trust_remote_code,
+        dtype=config.model.dtype,
+        use_chat_template=config.model.chat_template,
+    )
+
+
+def training_questions(config: TrainConfig) -> QuestionSource:
+    """What is trained on: the source, or a fixed sample of it."""
+    source = load_questions(config.questions.source, config.questions.split)
+    if config.questions.limit is None or config.questions.limit >= len(source):
+        return source
+    return QuestionList(pick_questions(source, config.questions.limit), name=source.name, split=source.split)
+
+
+def make_executor(config: TrainConfig, policy: Policy, engine: SearchEngine) -> LocalExecutor:
+    """Where the run's work is done: learner, critic if the algorithm has one, sampler, engine."""
+    batches: dict[str, Any] = {
+        "micro_batch_tokens": config.learner.micro_batch_tokens,
+        "num_workers": config.run.workers,
+    }
+    learner = Learner(
+        policy,
+        config.optimizer,
+        temperature=config.sampling.temperature,
+        reference=frozen_copy(policy) if config.training.kl_coef else None,
+        entropy_gradient=config.training.entropy_coef > 0,
+        **batches,
+    )
+    critic = CriticLearner(Critic(policy), config.critic, **batches) if config.run.algorithm == "ppo" else None
+    return LocalExecutor(
+        learner,
+        critic=critic,
+        engine=engine,
+        episode_settings=config.episode.settings(config.search.topk),
+        rollout_settings=config.rollout,
+        sampling=config.sampling.settings(),
+        seed=config.run.seed,
+        sampler_options=config.sampler_options,
+    )
+
+
+def make_algorithm(config: TrainConfig, executor: Executor, questions: QuestionSource) -> Algorithm:
+    """The algorithm that the settings name."""
+    options: dict[str, Any] = {
+        "optimizer": config.optimizer,
+        "noise": config.noise.schedule(config.training.total_steps),
+        "seed": config.run.seed,
+    }
+    if config.run.algorithm == "ppo":
+        return Ppo(executor, questions, config.training, config.ppo, critic=config.critic, **options)
+    if config.run.algorithm == "reinforce":
+        return Reinforce(executor, questions, config.training, config.reinforce, **options)
+    return Grpo(executor, questions, config.training, config.grpo, **options)
+
+
+class Evaluation:
+    """Measures a policy before and after: the same questions, noise and draws.
+
+    Args:
+        config: All settings.
+        policy: What is measured.
+        engine: Who answers searches.
+
+    Attributes:
+        fingerprint: Of its questions; None if nothing is measured.
+    """
+
+    def __init__(self, config: TrainConfig, policy: Policy, engine: SearchEngine) -> None:
+        settings: EvaluationConfig = config.evaluation
+        self._config, self._policy, self._engine = config, policy, engine
+        self._questions: list[Question] = []
+        self.fingerprint: str | None = None
+        if settings.noise:
+            source = load_questions(settings.source or config.questions.source, settings.split)
+            self._questions = pick_questions(source, settings.limit)
+            self.fingerprint = QuestionList(self._questions, name=source.name, split=source.split).fingerprint
+
+    def run(self, when: str, say: Callable[[str], None]) -> dict[str, Any]:
+        """The record M at each chance of noise."""
+        config, measured = self._config, {}
+        # Sampled at temperature 1 whatever training samples with, so that runs can be compared.
+        for noise in config.evaluation.noise:
+            say(f"Measuring {when} training, on {len(self._questions)} questions at noise {noise:g} …")
+            measured[f"noise_{noise:g}"] = evaluate_policy(
+                self._policy,
+                self._questions,
+                engine=self._engine,
+                episode_settings=config.episode.settings(config.search.topk),
+                rollout_settings=config.rollout,
+                noise_probability=noise,
+                sampled=config.evaluation.sampled,
+                seed=config.evaluation.seed,
+                sampler_options=config.sampler_options,
+            )
+        return measured
