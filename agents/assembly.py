@@ -8,6 +8,7 @@ from typing import Any
 from agents.algorithm import Algorithm
 from agents.config import EvaluationConfig, TrainConfig
 from agents.critic import Critic, CriticLearner
+from agents.devices import resolve_device
 from agents.evaluate import evaluate_policy, pick_questions
 from agents.executors import Executor, LocalExecutor
 from agents.grpo import Grpo
@@ -21,13 +22,14 @@ from zs_env.types import Question, QuestionSource, SearchEngine
 __all__ = ["Evaluation", "load_model", "make_algorithm", "make_executor", "training_questions"]
 
 
-def load_model(config: TrainConfig, source: str) -> Policy:
-    """The policy that lies at `source`, loaded as the settings say."""
+def load_model(config: TrainConfig, source: str, *, say: Callable[[str], None] | None = None) -> Policy:
+    """The policy that lies at `source`, loaded as the settings say; `say` is told what the device "auto" is here."""
     return load_policy(
         source,
         trust_remote_code=config.model.trust_remote_code,
         dtype=config.model.dtype,
         use_chat_template=config.model.chat_template,
+        device=resolve_device(config.run.device, say=say),
     )
 
 

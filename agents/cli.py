@@ -10,68 +10,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
+from agents.flags import FLAGS, PLAYING_FLAGS, add_playing_flags, add_train_flags, origin_of, sections_of
 from agents.report_html import command as report
 from agents.warmstart import command as warmstart
 from zs_env.curriculum import check_probability, check_whole
 from zs_env.errors import ConfigError, ZeroSearchError
 
-if TYPE_CHECKING:
-    from agents.config_files import Layer
-
 __all__ = ["main", "parser", "sections_of"]
-
-_FLAGS: dict[str, tuple[str, str]] = {
-    "algorithm": ("run", "algorithm"),
-    "seed": ("run", "seed"),
-    "threads": ("run", "threads"),
-    "checkpoint_every": ("run", "checkpoint_every"),
-    "keep_checkpoints": ("run", "keep_checkpoints"),
-    "micro_batch_tokens": ("learner", "micro_batch_tokens"),
-    "max_batch_tokens": ("sampling", "max_batch_tokens"),
-    "alarm_action": ("alarm", "action"),
-    "model": ("model", "source"),
-    "questions": ("questions", "source"),
-    "split": ("questions", "split"),
-    "limit": ("questions", "limit"),
-    "search_mode": ("search", "mode"),
-    "simulation_llm": ("search", "simulation_llm"),
-    "base_url": ("search", "base_url"),
-    "topk": ("search", "topk"),
-    "start_threshold": ("noise", "start_threshold"),
-    "end_threshold": ("noise", "end_threshold"),
-    "max_turns": ("episode", "max_turns"),
-    "prompt": ("episode", "prompt"),
-    "reward": ("episode", "reward"),
-    "max_new_tokens": ("rollout", "max_new_tokens"),
-    "max_episode_tokens": ("rollout", "max_episode_tokens"),
-    "temperature": ("sampling", "temperature"),
-    "total_steps": ("training", "total_steps"),
-    "questions_per_step": ("training", "questions_per_step"),
-    "group_size": ("training", "group_size"),
-    "kl_coef": ("training", "kl_coef"),
-    "learning_rate": ("optimizer", "learning_rate"),
-    "eval_questions": ("evaluation", "source"),
-    "eval_split": ("evaluation", "split"),
-    "eval_limit": ("evaluation", "limit"),
-}
-"""Flag of `train` to section and key."""
-
-
-def _shared(command: argparse.ArgumentParser, *, model_help: str) -> None:
-    add = command.add_argument
-    add("--model", metavar="MODEL", help=model_help)
-    add("--search-mode", metavar="MODE", help="who answers searches, for example template")
-    add("--simulation-llm", metavar="MODEL", help="the model that plays the search engine, where the mode takes one")
-    add("--base-url", metavar="URL", help="the server of that model")
-    add("--topk", type=int, metavar="N", help="documents a search")
-    add("--max-turns", type=int, metavar="N", help="actions an episode")
-    add("--prompt", metavar="PROMPT", help="default, short, or a text with {question} in it")
-    add("--max-new-tokens", type=int, metavar="N", help="the most tokens of one action")
-    add("--max-episode-tokens", type=int, metavar="N", help="the most tokens of an episode")
-    add("--seed", type=int, metavar="N", help="where all randomness comes from")
-    add("--threads", type=int, metavar="N", help="threads that torch computes with")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,45 +30,12 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a policy and measure it before and after", allow_abbrev=False)
-    add = train.add_argument
-    add("--preset", metavar="NAME", help="a named run to start from, for example quickstart; other flags change it")
-    add("--config", type=Path, metavar="FILE", help="settings in TOML, over those of the preset; other flags change it")
-    add("--algorithm", metavar="NAME", help="grpo, ppo or reinforce")
-    _shared(train, model_help="the policy to start from: a folder in Hugging Face format, or an id of the hub")
-    add("--questions", metavar="SOURCE", help="atlas, a jsonl, json, csv or parquet file, or hf:<id>")
-    add("--split", metavar="NAME", help="the split that is trained on")
-    add("--limit", type=int, metavar="N", help="train on a fixed sample of this many questions")
-    add("--start-threshold", type=float, metavar="P", help="chance of noisy documents at the first step")
-    add("--end-threshold", type=float, metavar="P", help="chance of noisy documents at the last step")
-    add("--total-steps", type=int, metavar="N", help="training steps")
-    add("--questions-per-step", type=int, metavar="N", help="questions of a step")
-    add("--group-size", type=int, metavar="N", help="episodes a question")
-    add("--kl-coef", type=float, metavar="C", help="weight of the KL penalty towards the first weights")
-    add("--learning-rate", type=float, metavar="R", help="the highest learning rate")
-    add("--temperature", type=float, metavar="T", help="of sampling")
-    add("--reward", metavar="NAME", help="em, f1 or containment")
-    add("--eval-questions", metavar="SOURCE", help="what is measured on, if it isn't a split of what is trained on")
-    add("--eval-split", metavar="NAME", help="the split that is measured on")
-    add("--eval-limit", type=int, metavar="N", help="measure on a fixed sample of this many questions")
-    add(
-        "--run-name",
-        metavar="NAME",
-        help="the run's folder in --runs; if left out, the name of the config file, preset or algorithm",
-    )
-    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the folder of all runs (runs)")
-    add("--checkpoint-every", type=int, metavar="N", help="save a checkpoint every N steps (10); 0: at the end alone")
-    add("--keep-checkpoints", type=int, metavar="N", help="how many of the newest checkpoints stay (1)")
-    add("--micro-batch-tokens", type=int, metavar="N", help="the most tokens that are differentiated at once")
-    add("--max-batch-tokens", type=int, metavar="N", help="the most tokens that are generated side by side")
-    add("--alarm-action", metavar="ACTION", help="what a sign of collapse does: warn or stop (warn)")
-    add("--resume", action="store_true", help="go on with the run --run-name from its newest checkpoint")
-    add("--overwrite", action="store_true", help="replace a run of the same name")
-    add("--json", type=Path, metavar="FILE", help="write the summary there too")
+    add_train_flags(train)
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("eval", help="measure a policy", allow_abbrev=False)
     add = evaluate.add_argument
-    _shared(evaluate, model_help="the policy: a folder in Hugging Face format, or an id of the hub (needed)")
+    add_playing_flags(evaluate, model_help="the policy: a folder in Hugging Face format, or an id of the hub (needed)")
     add("--questions", metavar="SOURCE", default="atlas", help="atlas, a file, or hf:<id> (atlas)")
     add("--split", metavar="NAME", help="the split (test, of atlas)")
     add("--limit", type=int, metavar="N", help="a fixed sample of this many questions (all)")
@@ -139,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     ask = commands.add_parser("ask", help="watch a policy answer one question", allow_abbrev=False)
     add = ask.add_argument
     add("question", help="a question of the atlas, or any other together with --golden")
-    _shared(ask, model_help="the policy: a folder in Hugging Face format, or an id of the hub")
+    add_playing_flags(ask, model_help="the policy: a folder in Hugging Face format, or an id of the hub")
     add(
         "--script",
         action="append",
@@ -164,32 +78,6 @@ def _tell(line: str) -> None:
     _say(line, sys.stderr)
 
 
-def _layers_of(options: argparse.Namespace) -> list[Layer]:
-    """The settings that were asked for, from the lowest to the highest: --preset, --config, the other flags."""
-    from agents.config_files import Layer, read_file, read_preset
-
-    given: dict[str, dict[str, Any]] = {}
-    for flag, (section, key) in _FLAGS.items():
-        value = getattr(options, flag, None)
-        if value is not None:
-            given.setdefault(section, {})[key] = value
-    layers = read_preset(options.preset) if options.preset else []
-    layers += read_file(options.config) if options.config else []
-    return [*layers, Layer(origin="flags", sections=given)]
-
-
-def sections_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """The settings of a run: those of flags over those of --config over those of --preset."""
-    from agents.config import merge_layers
-
-    return merge_layers(_layers_of(options), say=_tell)
-
-
-def _origin_of(options: argparse.Namespace) -> str:
-    """What to call these settings in errors."""
-    return ", ".join(layer.origin for layer in _layers_of(options) if layer.sections) or "flags"
-
-
 def _quiet_transformers() -> None:
     """Keep transformers from telling how it loads a model, which a newcomer takes for something wrong."""
     from transformers.utils import logging
@@ -200,13 +88,14 @@ def _quiet_transformers() -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from agents.config import load_config
+    from agents.devices import resolve_device
     from agents.report import comparison_table
     from agents.resume import resumed_sections
     from agents.runs import RunFolder, write_json
     from agents.train import train
 
     _quiet_transformers()
-    sections, origin = sections_of(options), _origin_of(options)
+    sections, origin = sections_of(options, say=_tell), origin_of(options)
     name = options.run_name or (options.config and options.config.stem) or options.preset
     if options.resume:
         if not name:
@@ -216,6 +105,7 @@ def _train(options: argparse.Namespace) -> None:
     config = load_config(sections, origin=origin)
     if not options.resume:
         run = RunFolder(name or config.run.algorithm, root=options.runs, overwrite=options.overwrite)
+    resolve_device(config.run.device)  # a GPU that isn't there is told before anything is loaded
     summary = train(config, run, say=_tell)
     if options.json:
         write_json(options.json, summary)
@@ -235,21 +125,10 @@ def _settings_for_playing(options: argparse.Namespace) -> Any:
 
     _quiet_transformers()
     sections: dict[str, dict[str, Any]] = read_checkpoint_settings(Path(options.model)) if options.model else {}
-    for flag in [
-        "search_mode",
-        "simulation_llm",
-        "base_url",
-        "topk",
-        "max_turns",
-        "prompt",
-        "max_new_tokens",
-        "max_episode_tokens",
-        "threads",
-        "seed",
-    ]:
+    for flag in PLAYING_FLAGS:
         value = getattr(options, flag)
         if value is not None:
-            section, key = _FLAGS[flag]
+            section, key = FLAGS[flag]
             sections.setdefault(section, {})[key] = value
     sections["model"] = sections.get("model", {}) | {"source": options.model or "scripted"}
     config = load_config(sections, origin="flags or the checkpoint's settings")
@@ -262,14 +141,9 @@ def _settings_for_playing(options: argparse.Namespace) -> Any:
 
 def _load(config: Any) -> Any:
     """The policy, as the settings want it loaded."""
-    from agents.policy import load_policy
+    from agents.assembly import load_model
 
-    return load_policy(
-        config.model.path,
-        trust_remote_code=config.model.trust_remote_code,
-        dtype=config.model.dtype,
-        use_chat_template=config.model.chat_template,
-    )
+    return load_model(config, config.model.path, say=_tell)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from agents.config_sections import ALGORITHMS, PRESETS, RunConfig
 from zs_env.errors import ConfigError
 
-__all__ = ["Layer", "load_preset", "merge", "preset_names", "read_file", "read_preset"]
+__all__ = ["Layer", "algorithm_of", "load_preset", "merge", "preset_names", "read_file", "read_preset"]
 
 _WARMUPS = (("optimizer", "warmup_steps"), ("critic", "warmup_steps"), ("ppo", "value_warmup_steps"))
 
@@ -105,6 +105,15 @@ def _name(path: Path) -> str:
     return f"preset {path.stem}" if path.resolve().parent == PRESETS.resolve() else str(path)
 
 
+def algorithm_of(layers: Sequence[Layer], *, default: str | None = None) -> str:
+    """The algorithm that the highest layer that names one names; if none does, `default`, or what runs by default."""
+    found: Any = RunConfig().algorithm if default is None else default
+    for layer in layers:
+        run = layer.sections.get("run")
+        found = run.get("algorithm", found) if isinstance(run, dict) else found
+    return str(found)
+
+
 def merge(layers: Sequence[Layer], *, say: Callable[[str], None] | None = None) -> dict[str, dict[str, Any]]:
     """Lay settings over each other, key by key; later ones win.
 
@@ -116,9 +125,7 @@ def merge(layers: Sequence[Layer], *, say: Callable[[str], None] | None = None) 
         layers: From the lowest to the highest.
         say: Is told of a warm-up that shrinks; nothing if left out.
     """
-    algorithm = RunConfig().algorithm
-    for layer in layers:
-        algorithm = layer.sections.get("run", {}).get("algorithm", algorithm)
+    algorithm = algorithm_of(layers)
     others = {name for owner, names in ALGORITHMS.items() if owner != algorithm for name in names}
     if algorithm not in ALGORITHMS:
         others = set()  # an error that is told later

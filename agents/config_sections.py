@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.devices import check_device
 from agents.questions import NoiseSchedule
 from agents.samplers.base import SamplingSettings
 from zs_env.curriculum import Curriculum, check_probability, check_whole
@@ -42,6 +43,7 @@ class RunConfig:
     Attributes:
         algorithm: One of `ALGORITHMS`.
         seed: Where all randomness of training comes from.
+        device: What the model computes on: "auto" (a GPU if torch sees one), "cpu", "cuda" or "cuda:<number>".
         threads: Threads that torch computes an operation with; 0 leaves torch's own choice.
         workers: Threads that generate and differentiate side by side, each computing with `threads`. For small models
             on a CPU, two workers of one thread beat one of two. The results are the same.
@@ -53,6 +55,7 @@ class RunConfig:
 
     algorithm: str = "grpo"
     seed: int = 0
+    device: str = "auto"
     threads: int = 0
     workers: int = 1
     checkpoint_every: int = 10
@@ -63,6 +66,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise ConfigError(f"Unknown algorithm {self.algorithm!r}. Available: {', '.join(ALGORITHMS)}.")
+        check_device(self.device)
         for name in ("seed", "threads", "checkpoint_every", "save_trajectories_every", "num_saved_trajectories"):
             check_whole(name, getattr(self, name), least=0)
         for name in ("workers", "keep_checkpoints"):

@@ -204,6 +204,7 @@ def load_policy(
     trust_remote_code: bool = False,
     dtype: str = "float32",
     use_chat_template: bool | None = None,
+    device: str | torch.device = "cpu",
 ) -> Policy:
     """Load a model and its tokenizer.
 
@@ -212,6 +213,7 @@ def load_policy(
         trust_remote_code: Whether code that comes with the model may run here.
         dtype: The weights' type: "float32", "bfloat16" or "float16".
         use_chat_template: See `TextCodec`.
+        device: Where the model computes; see `devices.resolve_device`.
 
     Raises:
         ConfigError: The type is unknown.
@@ -232,7 +234,8 @@ def load_policy(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": looks_local}
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, **options)
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, dtype), **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, dtype), **options)
+        model = model.to(device)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         hint = "" if trust_remote_code else " If the model needs code of its own that you trust, say so."
         raise ModelError(f"Can't load {where!r} as a causal language model: {error}{hint}") from error

@@ -1,0 +1,253 @@
+"""The flags of the commands, and the settings that those of `train` give.
+
+Nothing here imports torch before a flag needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zs_env.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agents.config_files import Layer
+
+__all__ = ["FLAGS", "PLAYING_FLAGS", "add_playing_flags", "add_train_flags", "origin_of", "sections_of"]
+
+FLAGS: dict[str, tuple[str, str]] = {
+    "algorithm": ("run", "algorithm"),
+    "seed": ("run", "seed"),
+    "threads": ("run", "threads"),
+    "device": ("run", "device"),
+    "checkpoint_every": ("run", "checkpoint_every"),
+    "keep_checkpoints": ("run", "keep_checkpoints"),
+    "save_trajectories_every": ("run", "save_trajectories_every"),
+    "model": ("model", "source"),
+    "questions": ("questions", "source"),
+    "split": ("questions", "split"),
+    "limit": ("questions", "limit"),
+    "search_mode": ("search", "mode"),
+    "simulation_llm": ("search", "simulation_llm"),
+    "base_url": ("search", "base_url"),
+    "topk": ("search", "topk"),
+    "start_threshold": ("noise", "start_threshold"),
+    "end_threshold": ("noise", "end_threshold"),
+    "max_turns": ("episode", "max_turns"),
+    "prompt": ("episode", "prompt"),
+    "reward": ("episode", "reward"),
+    "max_new_tokens": ("rollout", "max_new_tokens"),
+    "max_episode_tokens": ("rollout", "max_episode_tokens"),
+    "temperature": ("sampling", "temperature"),
+    "max_batch_tokens": ("sampling", "max_batch_tokens"),
+    "total_steps": ("training", "total_steps"),
+    "questions_per_step": ("training", "questions_per_step"),
+    "group_size": ("training", "group_size"),
+    "num_minibatches": ("training", "num_minibatches"),
+    "num_epochs": ("training", "num_epochs"),
+    "clip_low": ("training", "clip_low"),
+    "clip_high": ("training", "clip_high"),
+    "kl_coef": ("training", "kl_coef"),
+    "kl_estimator": ("training", "kl_estimator"),
+    "entropy_coef": ("training", "entropy_coef"),
+    "std": ("grpo", "std"),
+    "gamma": ("ppo reinforce", "gamma"),
+    "lam": ("ppo", "lam"),
+    "critic_learning_rate": ("critic", "learning_rate"),
+    "critic_warmup_steps": ("critic", "warmup_steps"),
+    "baseline": ("reinforce", "baseline"),
+    "learning_rate": ("optimizer", "learning_rate"),
+    "warmup_steps": ("optimizer", "warmup_steps"),
+    "micro_batch_tokens": ("learner", "micro_batch_tokens"),
+    "alarm_action": ("alarm", "action"),
+    "eval_questions": ("evaluation", "source"),
+    "eval_split": ("evaluation", "split"),
+    "eval_limit": ("evaluation", "limit"),
+}
+"""Flag of `train` to section and key; of several sections, that of the algorithm that is run."""
+
+PLAYING_FLAGS = (
+    "search_mode",
+    "simulation_llm",
+    "base_url",
+    "topk",
+    "max_turns",
+    "prompt",
+    "max_new_tokens",
+    "max_episode_tokens",
+    "threads",
+    "device",
+    "seed",
+)
+"""The flags that `eval` and `ask` have as well, with the same meaning."""
+
+_DEVICE_HELP = "auto (a GPU if torch sees one), cpu, cuda or cuda:1"
+
+
+def _add_search_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--search-mode", metavar="MODE", help="who answers searches, for example template")
+    add("--simulation-llm", metavar="MODEL", help="the model that plays the search engine, where the mode takes one")
+    add("--base-url", metavar="URL", help="the server of that model")
+    add("--topk", type=int, metavar="N", help="documents a search")
+
+
+def _add_episode_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--max-turns", type=int, metavar="N", help="actions an episode")
+    add("--prompt", metavar="PROMPT", help="default, short, or a text with {question} in it")
+    add("--max-new-tokens", type=int, metavar="N", help="the most tokens of one action")
+    add("--max-episode-tokens", type=int, metavar="N", help="the most tokens of an episode")
+
+
+def _add_machine_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--seed", type=int, metavar="N", help="where all randomness comes from")
+    add("--threads", type=int, metavar="N", help="threads that torch computes with")
+    add("--device", metavar="DEVICE", help=_DEVICE_HELP)
+
+
+def add_playing_flags(command: argparse.ArgumentParser, *, model_help: str) -> None:
+    """Add `PLAYING_FLAGS` and `--model`, in groups."""
+    command.add_argument("--model", metavar="MODEL", help=model_help)
+    _add_search_flags(command.add_argument_group("search"))
+    _add_episode_flags(command.add_argument_group("episodes"))
+    _add_machine_flags(command.add_argument_group("machine"))
+
+
+def add_train_flags(train: argparse.ArgumentParser) -> None:
+    """Add the flags of `train`, in groups."""
+    train.usage = f"{train.prog} [--preset NAME] [--config FILE] [--algorithm NAME] [other flags]"
+    add = train.add_argument_group("where settings come from").add_argument
+    add("--preset", metavar="NAME", help="a named run to start from, for example quickstart; other flags change it")
+    add("--config", type=Path, metavar="FILE", help="settings in TOML, over those of the preset; other flags change it")
+
+    add = train.add_argument_group("what is trained").add_argument
+    add("--algorithm", metavar="NAME", help="grpo, ppo or reinforce")
+    add(
+        "--model",
+        metavar="MODEL",
+        help="the policy to start from: a folder in Hugging Face format, or an id of the hub",
+    )
+
+    add = train.add_argument_group("questions").add_argument
+    add("--questions", metavar="SOURCE", help="atlas, a jsonl, json, csv or parquet file, or hf:<id>")
+    add("--split", metavar="NAME", help="the split that is trained on")
+    add("--limit", type=int, metavar="N", help="train on a fixed sample of this many questions")
+    add("--eval-questions", metavar="SOURCE", help="what is measured on, if it isn't a split of what is trained on")
+    add("--eval-split", metavar="NAME", help="the split that is measured on")
+    add("--eval-limit", type=int, metavar="N", help="measure on a fixed sample of this many questions")
+
+    group = train.add_argument_group("search")
+    _add_search_flags(group)
+    group.add_argument("--start-threshold", type=float, metavar="P", help="chance of noisy documents at the first step")
+    group.add_argument("--end-threshold", type=float, metavar="P", help="chance of noisy documents at the last step")
+
+    group = train.add_argument_group("episodes")
+    _add_episode_flags(group)
+    group.add_argument("--temperature", type=float, metavar="T", help="of sampling")
+    group.add_argument("--reward", metavar="NAME", help="em, f1 or containment")
+
+    add = train.add_argument_group("learning").add_argument
+    add("--total-steps", type=int, metavar="N", help="training steps")
+    add("--questions-per-step", type=int, metavar="N", help="questions of a step")
+    add("--group-size", type=int, metavar="N", help="episodes a question")
+    add("--learning-rate", type=float, metavar="R", help="the highest learning rate")
+    add("--warmup-steps", type=int, metavar="N", help="steps over which it rises from 0")
+    add("--num-minibatches", type=int, metavar="N", help="optimizer steps that a step's groups are split into")
+    add("--num-epochs", type=int, metavar="N", help="how often a step's episodes are gone through")
+    add("--clip-low", type=float, metavar="E", help="how far below 1 a ratio is clipped")
+    add("--clip-high", type=float, metavar="E", help="how far above 1 a ratio is clipped")
+    add("--kl-coef", type=float, metavar="C", help="weight of the KL penalty towards the first weights")
+    add("--kl-estimator", metavar="NAME", help="k1, k2 or k3, of a penalty in the loss")
+    add("--entropy-coef", type=float, metavar="C", help="weight of an entropy bonus")
+    add("--alarm-action", metavar="ACTION", help="what a sign of collapse does: warn or stop (warn)")
+
+    add = train.add_argument_group("learning, by algorithm").add_argument
+    add("--std", metavar="NAME", help="grpo: what advantages are divided by: sample, population or none")
+    add("--lam", type=float, metavar="L", help="ppo: λ of generalized advantage estimation")
+    add("--critic-learning-rate", type=float, metavar="R", help="ppo: the critic's highest learning rate")
+    add("--critic-warmup-steps", type=int, metavar="N", help="ppo: steps over which it rises from 0")
+    add("--gamma", type=float, metavar="G", help="ppo, reinforce: what the next token's value or return counts")
+    add("--baseline", metavar="NAME", help="reinforce: leave_one_out, batch_mean or none")
+
+    group = train.add_argument_group("machine")
+    _add_machine_flags(group)
+    add = group.add_argument
+    add("--num-gpus", type=int, metavar="N", help="another way to say --device: 0 is cpu, 1 is cuda")
+    add("--micro-batch-tokens", type=int, metavar="N", help="the most tokens that are differentiated at once")
+    add("--max-batch-tokens", type=int, metavar="N", help="the most tokens that are generated side by side")
+
+    add = train.add_argument_group("what is kept").add_argument
+    add(
+        "--run-name",
+        metavar="NAME",
+        help="the run's folder in --runs; if left out, the name of the config file, preset or algorithm",
+    )
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the folder of all runs (runs)")
+    add("--checkpoint-every", type=int, metavar="N", help="save a checkpoint every N steps (10); 0: at the end alone")
+    add("--keep-checkpoints", type=int, metavar="N", help="how many of the newest checkpoints stay (1)")
+    add("--resume", action="store_true", help="go on with the run --run-name from its newest checkpoint")
+    add("--save-trajectories-every", type=int, metavar="N", help="keep some episodes of every N-th step; 0 for none")
+    add("--overwrite", action="store_true", help="replace a run of the same name")
+    add("--json", type=Path, metavar="FILE", help="write the summary there too")
+
+
+def sections_of(options: argparse.Namespace, *, say: Callable[[str], None] | None = None) -> dict[str, dict[str, Any]]:
+    """The settings of a run: those of flags over those of --config over those of --preset.
+
+    Args:
+        options: The parsed flags of `train`.
+        say: Is told of a warm-up that gives way to a shorter run; nothing if left out.
+    """
+    from agents.config import merge_layers
+
+    return merge_layers(_layers_of(options), say=say)
+
+
+def origin_of(options: argparse.Namespace) -> str:
+    """What to call these settings in errors."""
+    return ", ".join(layer.origin for layer in _layers_of(options) if layer.sections) or "flags"
+
+
+def _layers_of(options: argparse.Namespace) -> list[Layer]:
+    from agents.config_files import Layer, algorithm_of, read_file, read_preset
+
+    layers = read_preset(options.preset) if options.preset else []
+    layers += read_file(options.config) if options.config else []
+    # A run that goes on has its algorithm from its own folder.
+    algorithm = options.algorithm or algorithm_of(layers, default="" if options.resume else None)
+    given: dict[str, dict[str, Any]] = {}
+    for flag, (sections, key) in FLAGS.items():
+        value = getattr(options, flag, None)
+        if value is not None:
+            given.setdefault(_section_of(flag, sections.split(), algorithm), {})[key] = value
+    if options.num_gpus is not None:
+        given.setdefault("run", {})["device"] = _device_of(options.num_gpus, options.device)
+    return [*layers, Layer(origin="flags", sections=given)]
+
+
+def _section_of(flag: str, sections: list[str], algorithm: str) -> str:
+    """Where a flag belongs; of those that algorithms own, the one of the algorithm that is run."""
+    from agents.config_sections import ALGORITHMS
+
+    owners = {section: owner for owner, owned in ALGORITHMS.items() for section in owned if section in sections}
+    if not owners or algorithm not in ALGORITHMS:  # an unknown algorithm is an error that is told later
+        return sections[0]
+    for section, owner in owners.items():
+        if owner == algorithm:
+            return section
+    raise ConfigError(
+        f"--{flag.replace('_', '-')} is a flag of {' and '.join(owners.values())}, and this run's algorithm is "
+        f"{algorithm}: leave it out, or choose --algorithm {next(iter(owners.values()))}."
+    )
+
+
+def _device_of(num_gpus: int, device: str | None) -> str:
+    from agents.devices import device_of_gpus
+
+    if device is not None:
+        raise ConfigError(f"--num-gpus {num_gpus} and --device {device} say the same thing twice: give one of them.")
+    return device_of_gpus(num_gpus)
