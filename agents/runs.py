@@ -60,6 +60,9 @@ CHECKPOINT_SCHEMA = "zerosearch.checkpoint/1"
 START_SCHEMA = "zerosearch.start/1"
 """The version of `start.json`'s schema."""
 
+_HALF = re.compile(r"\..+\.json\.\d+")
+"""What a killed run was about to write; see `files.write_json`."""
+
 _PLAYED_BY = ("episode", "rollout", "search")
 
 
@@ -169,7 +172,7 @@ class RunFolder:
             )
 
     def _content(self) -> list[Path]:
-        return [path for path in self.path.iterdir() if path.name != ".lock"]
+        return [path for path in self.path.iterdir() if path.name != ".lock" and not _HALF.fullmatch(path.name)]
 
     def check_sources(self, *sources: str | None) -> None:
         """Refuse to replace the folder that a model or a question file is read from.
@@ -202,8 +205,9 @@ class RunFolder:
             # What makes it a run's folder goes last, so that a kill in the middle leaves one that can be replaced.
             for path in sorted(self._content(), key=lambda path: path.name in ("config.json", "start.json")):
                 remove(path)
-        for path in self.path.glob(".*.*"):  # what a killed run was about to write
-            remove(path)
+        for path in list(self.path.iterdir()):
+            if _HALF.fullmatch(path.name):
+                remove(path)
 
     def close(self) -> None:
         """Let others have it."""

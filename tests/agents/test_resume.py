@@ -1,0 +1,115 @@
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.checkpoints import read_state
+from agents.files import remove
+from agents.policy import Policy
+from agents.testing import byte_tokenizer, tiny_lfm2
+from tests.agents.doubles import first_letters
+from tests.agents.resuming import (
+    VARIANTS,
+    Silent,
+    assert_equal_runs,
+    begin,
+    go_on,
+    in_child,
+    kill_at_change,
+    sections,
+)
+from zs_env.rewards import REWARDS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _letters() -> Any:
+    """A reward that a random model can earn."""
+    REWARDS["letters"] = first_letters  # type: ignore[index]
+    yield
+    del REWARDS["letters"]  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    Policy(tiny_lfm2(), byte_tokenizer()).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Makes a run that nothing stops, once for each variant."""
+    root, made = tmp_path_factory.mktemp("whole"), set[str]()
+
+    def run_of(variant: str) -> Path:
+        if variant not in made:
+            begin(root, variant, sections(model, **VARIANTS[variant]))
+            made.add(variant)
+        return root / variant
+
+    return run_of
+
+
+def test_training_moves_what_is_compared(whole: Any) -> None:
+    for variant in VARIANTS:
+        state = read_state(whole(variant) / "checkpoint")
+        moments = state["executor"]["learner"]["optimizer"]["state"]
+        assert all(float(values["exp_avg"].abs().sum()) > 0 for values in moments.values())
+        if "ppo" in variant:
+            assert float(state["executor"]["critic"]["critic"]["head.weight"].abs().sum()) > 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_that_is_killed_anywhere_ends_as_if_it_was_not(
+    variant: str, whole: Any, model: Path, tmp_path: Path
+) -> None:
+    reference = whole(variant)
+    seconds = json.loads((reference / "summary.json").read_text())["seconds"]["total"]
+    draw, num_kills = random.Random(variant), 0
+    for _ in range(8):
+        num_kills += run_on(tmp_path, model, variant, kill_after_s=draw.uniform(0.1, 0.6) * seconds) == -9
+        if (tmp_path / "killed" / "summary.json").exists():
+            break
+    assert num_kills
+    assert run_on(tmp_path, model, variant) == 0
+    assert_equal_runs(reference, tmp_path / "killed")
+
+
+def run_on(root: Path, model: Path, variant: str, *, kill_at: int = 0, **options: Any) -> int:
+    """Begin a run, or go on with it, in a process that may be killed."""
+
+    def run() -> None:
+        if kill_at:
+            kill_at_change(kill_at)
+        run = root / "killed"
+        if (run / "config.json").exists():
+            needed = "kl" in variant or not (run / "checkpoint").exists()
+            go_on(root, "killed", {"model": {"source": str(model)}} if needed else {}, logger=Silent())
+        else:
+            begin(root, "killed", sections(model, **VARIANTS[variant]), logger=Silent(), overwrite=True)
+
+    return in_child(run, **options)
+
+
+def kill_at_each(numbers: range, whole: Any, model: Path, root: Path) -> None:
+    """Killed before its n-th change of a file, and again before the n-th when it goes on; then it goes on to its end."""
+    reference = whole("grpo-kl")
+    for number in numbers:
+        codes = [run_on(root, model, "grpo-kl", kill_at=number) for _ in range(2)]
+        assert run_on(root, model, "grpo-kl") == 0
+        assert_equal_runs(reference, root / "killed")
+        remove(root / "killed")
+        if codes == [0, 0]:
+            return
+    raise AssertionError(f"A run makes more than {numbers.stop} changes.")
+
+
+def test_a_kill_at_a_change_of_a_file_costs_nothing(whole: Any, model: Path, tmp_path: Path) -> None:
+    kill_at_each(range(2, 400, 31), whole, model, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_change_of_a_file_costs_nothing(whole: Any, model: Path, tmp_path: Path) -> None:
+    kill_at_each(range(1, 400), whole, model, tmp_path)
