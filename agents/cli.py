@@ -1,4 +1,4 @@
-"""The command line, `python -m agents train | eval | ask | warmstart`: flags to settings, nothing ignored in silence.
+"""The command line, `python -m agents train | eval | ask | …`: flags to settings, nothing ignored in silence.
 
 torch and transformers are imported by the commands that need them, so that `--help` is quick.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from agents import export
 from agents.flags import FLAGS, PLAYING_FLAGS, add_playing_flags, add_train_flags, origin_of, sections_of
 from agents.report_html import command as report
 from agents.warmstart import command as warmstart
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write the trajectory there")
     ask.set_defaults(run=_ask)
     warmstart.add_parser(commands)
+    export.add_parser(commands)
     report.add_parser(commands)
     return top
 

@@ -68,8 +68,15 @@ class TextCodec:
         """Encode a first observation: in the chat template, if used, else after the tokenizer's own start of text."""
         if not self.use_chat_template:
             return self._start_ids() + self.encode(text)
-        before, _, after = self._render_chat().partition(_SLOT)
+        before, after = self.around_first()
         return self._encode_template(before) + self.encode(text) + self._encode_template(after)
+
+    def around_first(self) -> tuple[str, str]:
+        """What stands before and after a first observation, control tokens included: chat template or start of text."""
+        if not self.use_chat_template:
+            return "".join(self.tokenizer.convert_ids_to_tokens(self._start_ids())), ""
+        before, _, after = self._render_chat().partition(_SLOT)
+        return before, after
 
     def decode(self, ids: Sequence[int]) -> str:
         """Say what ids say, control tokens included."""

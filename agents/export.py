@@ -1,0 +1,185 @@
+"""`python -m agents export`: a policy as a clean folder in Hugging Face format, with a card that says how to use it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zs_env.errors import ConfigError
+
+__all__ = ["add_parser", "export", "run"]
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `export` to the command line."""
+    parser = commands.add_parser(
+        "export",
+        help="write a policy in Hugging Face format",
+        description="Write a run's policy, or any checkpoint, as a folder in Hugging Face format: weights, tokenizer, "
+        "a model card with a program that uses it through transformers alone, and nothing of its training.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", required=True, metavar="MODEL", help="a run's folder, a checkpoint, or an id of the hub")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to write; it must not exist")
+    add("--dtype", metavar="NAME", help="float32, bfloat16 or float16 (that of the checkpoint)")
+    add(
+        "--prompt",
+        metavar="PROMPT",
+        help="how it is asked (as in its training, else default): default, short, or a text",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Export, and tell where it is."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    export(options.model, options.out, dtype=options.dtype, prompt=options.prompt)
+    sys.stdout.write(f"The model is in {options.out}; {options.out / 'README.md'} says how to use it.\n")
+
+
+def export(model: str, out: Path, *, dtype: str | None = None, prompt: str | None = None) -> None:
+    """Write a policy as a clean folder in Hugging Face format, whole or not at all.
+
+    Args:
+        model: A run's folder, a checkpoint, `preset:<folder>`, or an id of the hub.
+        out: The folder to write.
+        dtype: The type of the weights; left out: that of the checkpoint.
+        prompt: How it is asked; left out: as it was in training, which its `zerosearch.json` says, else "default".
+
+    Raises:
+        ConfigError: The folder exists or can't be made, or the type or the prompt is unknown.
+        ModelError: The model can't be loaded.
+    """
+    from agents.config import ModelConfig
+    from agents.files import write_folder
+    from agents.model_card import model_card, usage_snippet
+    from agents.policy import load_policy
+    from agents.runs import read_checkpoint_settings
+    from zs_env.prompts import get_prompt
+
+    _check_out(out)
+    source = _checkpoint_of(ModelConfig(source=model).path)
+    notes = read_checkpoint_settings(Path(source))
+    dtype = dtype or notes.get("model", {}).get("dtype") or "float32"
+    prompt = prompt or notes.get("episode", {}).get("prompt") or "default"
+    get_prompt(prompt)
+    if dtype not in _DTYPES:
+        raise ConfigError(f"--dtype must be one of {', '.join(_DTYPES)}; got {dtype!r}.")
+    loaded = "float32" if not notes.get("model") else str(notes["model"].get("dtype") or "float32")
+    policy = load_policy(source, dtype=loaded, use_chat_template=notes.get("model", {}).get("chat_template"))
+    summary, settings = _record_of(source, policy.fingerprints()["model"])
+    if policy.eos_ids:  # a model may leave it to its tokenizer to say what ends a turn; `generate` asks the model alone
+        policy.model.generation_config.eos_token_id = list(policy.eos_ids)
+    if dtype != loaded:
+        import torch
+
+        policy.model.to(getattr(torch, dtype))
+    base = settings.get("model", {}).get("source")
+    card = model_card(
+        snippet=usage_snippet(policy.codec, notes, prompt),
+        facts=_facts(settings, notes, prompt)
+        | {"Type of the weights": dtype, "Parameters": f"{_size(policy.model):,}"},
+        base_model=base if base and base.count("/") == 1 and ":" not in base else None,
+        measured=summary,
+    )
+
+    def write(folder: Path) -> None:
+        policy.write(folder, settings=_notes_for(notes, dtype, prompt))
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+    write_folder(out, write)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse to overwrite, before anything is loaded."""
+    if os.path.lexists(out):
+        raise ConfigError(f"--out {str(out)!r} exists already: name a folder that doesn't, or remove it.")
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise ConfigError(f"--out {str(out)!r} can't be made: {str(there)!r} is no folder that can be written.")
+
+
+def _checkpoint_of(source: str) -> str:
+    """Where the model lies: of a run's folder, its checkpoint."""
+    folder = Path(source)
+    if (folder / "checkpoint" / "config.json").is_file():
+        return str(folder / "checkpoint")
+    if "training" in _read(folder / "config.json"):
+        raise ConfigError(f"The run {source!r} has no checkpoint yet: --model takes a run once it has saved one.")
+    return source
+
+
+def _record_of(source: str, fingerprint: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """What the run that a checkpoint lies in says: its summary, if it measured these very weights, and its settings."""
+    # Not resolved: `checkpoint` may be a link into `checkpoints`.
+    for run in Path(os.path.abspath(source)).parents[:2]:
+        settings = _read(run / "config.json")
+        if isinstance(settings.get("run"), dict) and isinstance(settings.get("training"), dict):
+            summary = _read(run / "summary.json")
+            measured = summary.get("fingerprints", {}).get("model_after") == fingerprint
+            return summary if measured else None, settings
+    return None, {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _facts(settings: Mapping[str, Any], notes: Mapping[str, Any], prompt: str) -> dict[str, Any]:
+    """What is known of how the policy came about and is played."""
+    facts: dict[str, Any] = {}
+    if settings:
+        noise = settings.get("noise", {})
+        from_noise, to_noise, mix = (noise.get(key) for key in ("start_threshold", "end_threshold", "mix"))
+        training = settings["training"]
+        facts = {
+            "Trained from": settings.get("model", {}).get("source"),
+            "Algorithm": settings["run"].get("algorithm"),
+            "Steps": training.get("total_steps"),
+            "A step": f"{training.get('questions_per_step')} questions × {training.get('group_size')} episodes",
+            "Learning rate": settings.get("optimizer", {}).get("learning_rate"),
+            "KL coefficient": training.get("kl_coef"),
+            "Seed": settings["run"].get("seed"),
+            "Questions": settings.get("questions", {}).get("source"),
+            "Chance of noisy documents": (
+                f"from {from_noise:g} to {to_noise:g}" if from_noise is not None else str(mix or 0)
+            ),
+        }
+    search, episode, rollout = (notes.get(name, {}) for name in ("search", "episode", "rollout"))
+    return facts | {
+        "Search engine in training": search.get("mode"),
+        "Its language model": search.get("simulation_llm"),
+        "Documents a search": search.get("topk"),
+        "Reward": episode.get("reward"),
+        "Turns an episode": episode.get("max_turns"),
+        "Tokens of an episode": rollout.get("max_episode_tokens"),
+        "Prompt": repr(prompt),
+    }
+
+
+def _notes_for(notes: Mapping[str, Any], dtype: str, prompt: str) -> dict[str, Any] | None:
+    """What `zerosearch.json` says of the exported model: as before, with its new type."""
+    from agents.runs import CHECKPOINT_SCHEMA
+
+    if not notes:
+        return None
+    changed = {"model": notes.get("model", {}) | {"dtype": dtype}, "episode": notes["episode"] | {"prompt": prompt}}
+    return {"schema": CHECKPOINT_SCHEMA} | dict(notes) | changed
+
+
+def _size(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
