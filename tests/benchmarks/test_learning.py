@@ -18,10 +18,13 @@ from agents.warmstart.continued import continue_warm_start
 from benchmarks.__main__ import main
 from benchmarks.learning.arms import ARMS, arm_named
 from benchmarks.learning.changes import AnswersAtOnce, RandomQueries, ShuffledRewards, Unmasked
+from benchmarks.learning.command import RECORDS, read_records
 from benchmarks.learning.page import mean_interval, render, steadiness, write_page
 from tests.agents.doubles import PlayedBefore, make_trajectory
 from zs_env.errors import ConfigError
 from zs_env.types import Question, SearchRequest
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_every_arm_has_settings_of_its_own() -> None:
@@ -152,6 +155,13 @@ def test_tables_say_what_records_say(tmp_path: Path) -> None:
     write_page(records, tmp_path / "page.md")
     assert render(records) in (tmp_path / "page.md").read_text()
     assert (tmp_path / "page.svg").read_text().count("<polyline") == 2 + 1 + 1 + 1 + 1 + 1
+
+
+def test_the_published_page_is_what_its_records_give(tmp_path: Path) -> None:
+    records = read_records(RECORDS)
+    write_page(records, tmp_path / "learning.md")  # type: ignore[arg-type]
+    assert (tmp_path / "learning.md").read_text() == (DOCS / "learning.md").read_text()
+    assert (tmp_path / "learning.svg").read_text() == (DOCS / "learning.svg").read_text()
 
 
 def test_a_study_runs_goes_on_and_refuses_other_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
