@@ -108,8 +108,8 @@ class Checkpoints:
         except Exception as error:  # what libraries raise at a full disk has many types
             good = f"the last good one is {self.newest}" if self.newest else "there is none yet"
             raise CheckpointError(
-                f"The checkpoint of step {state['step']} can't be written to {self.folder}: {error}. Nothing else was "
-                f"changed; {good}."
+                f"The checkpoint of step {state['step']} can't be written to {self.folder}: {_reason(error)}. Nothing "
+                f"else was changed; {good}."
             ) from error
         finally:
             if temporary is not None:
@@ -140,6 +140,16 @@ class Checkpoints:
         aside = path.with_name(f"{path.name}.broken")
         remove(aside)
         return path.rename(aside)
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, where a library covered it up."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno is not None:
+            return str(found)
+        found = found.__cause__ or found.__context__
+    return str(error) or type(error).__name__
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

@@ -60,8 +60,8 @@ CHECKPOINT_SCHEMA = "zerosearch.checkpoint/1"
 START_SCHEMA = "zerosearch.start/1"
 """The version of `start.json`'s schema."""
 
-_HALF = re.compile(r"\..+\.json\.\d+")
-"""What a killed run was about to write; see `files.write_json`."""
+_HALF = re.compile(r"\..+\.(json|html)\.\d+|\.checkpoint-link")
+"""What a killed run was about to write: JSON, page or link."""
 
 _PLAYED_BY = ("episode", "rollout", "search")
 
@@ -219,6 +219,12 @@ class RunFolder:
     def is_open(self) -> bool:
         """Whether this process writes it."""
         return self._lock is not None
+
+    @property
+    def has_page_of_end(self) -> bool:
+        """Whether its `report.html` shows the summary, too."""
+        page, summary = self.path / "report.html", self.path / "summary.json"
+        return page.exists() and page.stat().st_mtime_ns >= summary.stat().st_mtime_ns
 
     @property
     def checkpoint(self) -> Path:

@@ -97,7 +97,7 @@ class _Run:
             self.config = check_settings(self.config, run, say)
             if summary := run.read("summary.json"):
                 say(f"The run {str(run.path)!r} is finished: there is nothing to go on with.")
-                if not (run.path / "report.html").exists():
+                if not run.has_page_of_end:
                     write_page(run, say)
                 return summary
         engine = self._check()

@@ -94,7 +94,7 @@ def run_on(root: Path, model: Path, variant: str, *, kill_at: int = 0, **options
 
 
 def kill_at_each(numbers: range, whole: Any, model: Path, root: Path) -> None:
-    """Killed before its n-th change of a file, and again before the n-th when it goes on; then it goes on to its end."""
+    """Killed before its n-th change of a file, and again before the n-th when it goes on; then gone on with."""
     reference = whole("grpo-kl")
     for number in numbers:
         codes = [run_on(root, model, "grpo-kl", kill_at=number) for _ in range(2)]
