@@ -179,6 +179,8 @@ class TrainingLoop:
         """
         newest = self._checkpoints.newest
         if newest is not None and self._checkpoints.step_of(newest) == self.done:
+            if prune:  # a kill may have come before it
+                self._checkpoints.prune()
             return
         try:
             logs = [self._run.path / name for name in LOGS]

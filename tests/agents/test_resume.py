@@ -1,5 +1,10 @@
 import json
+import os
 import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +112,62 @@ def kill_at_each(numbers: range, whole: Any, model: Path, root: Path) -> None:
 
 
 def test_a_kill_at_a_change_of_a_file_costs_nothing(whole: Any, model: Path, tmp_path: Path) -> None:
-    kill_at_each(range(2, 400, 31), whole, model, tmp_path)
+    kill_at_each(range(2, 400, 61), whole, model, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_change_of_a_file_costs_nothing(whole: Any, model: Path, tmp_path: Path) -> None:
-    kill_at_each(range(1, 400), whole, model, tmp_path)
+def test_a_kill_at_many_changes_of_files_costs_nothing(whole: Any, model: Path, tmp_path: Path) -> None:
+    kill_at_each(range(1, 400, 3), whole, model, tmp_path)
+
+
+def command(run: Path, *more: str) -> list[str]:
+    """The real thing: a small model that ships and has rewards, a few steps of it."""
+    settings = run.parent / "settings.toml"
+    settings.write_text("[training]\nkl_coef = 0.05\n[evaluation]\nlimit = 2\nnoise = [0.5]\n")
+    flags = (
+        f"train --preset quickstart --config {settings} --runs {run.parent} --run-name {run.name} --total-steps 3 "
+        "--questions-per-step 2 --group-size 4 --checkpoint-every 1"
+    )
+    return [sys.executable, "-m", "agents", *flags.split(), *more]
+
+
+def kill_when(process: subprocess.Popen[str], ready: Callable[[], object]) -> bool:
+    """Kill -9 a process as soon as something is so; whether it was still running."""
+    for _ in range(60_000):
+        if process.poll() is not None:
+            return False
+        if ready():
+            process.kill()
+            process.wait()
+            return True
+        time.sleep(0.001)
+    raise AssertionError("Nothing happened.")
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "num_kills"), [("grpo", 1), pytest.param("grpo", 4, marks=SLOW), pytest.param("ppo", 4, marks=SLOW)]
+)
+def test_the_command_goes_on_after_kill_9(algorithm: str, num_kills: int, tmp_path: Path) -> None:
+    """With a KL penalty and two workers: killed as it saves a checkpoint, then at random times, then left alone."""
+    reference, run = tmp_path / "whole", tmp_path / "killed"
+    options: dict[str, Any] = {"env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
+
+    def start(folder: Path, *flags: str) -> subprocess.Popen[str]:
+        arguments = command(folder, "--algorithm", algorithm, *flags)
+        return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+
+    unkilled = start(reference)
+    assert kill_when(start(run), lambda: list((run / "checkpoints").glob(".step-000002*")))
+    draw = random.Random(algorithm)
+    for _ in range(num_kills - 1):
+        going_on, seconds = time.monotonic(), draw.uniform(3, 12)
+        kill_when(start(run, "--resume"), lambda: time.monotonic() > going_on + seconds)  # noqa: B023
+    last = start(run, "--resume")
+    shown = last.communicate()[0]
+    assert last.returncode == 0, shown
+    assert num_kills > 1 or "Going on after 1 of 3 training steps" in shown
+    unkilled.communicate()
+    assert_equal_runs(reference, run)
