@@ -36,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("eval", help="measure a policy", allow_abbrev=False)
     add = evaluate.add_argument
-    add_playing_flags(evaluate, model_help="the policy: a folder in Hugging Face format, or an id of the hub (needed)")
+    add_playing_flags(
+        evaluate, model_help="the policy: a folder in Hugging Face format, a run's folder, or an id of the hub (needed)"
+    )
     add("--questions", metavar="SOURCE", default="atlas", help="atlas, a file, or hf:<id> (atlas)")
     add("--split", metavar="NAME", help="the split (test, of atlas)")
     add("--limit", type=int, metavar="N", help="a fixed sample of this many questions (all)")
@@ -54,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
     ask = commands.add_parser("ask", help="watch a policy answer one question", allow_abbrev=False)
     add = ask.add_argument
     add("question", help="a question of the atlas, or any other together with --golden")
-    add_playing_flags(ask, model_help="the policy: a folder in Hugging Face format, or an id of the hub")
+    add_playing_flags(
+        ask, model_help="the policy: a folder in Hugging Face format, a run's folder, or an id of the hub"
+    )
     add(
         "--script",
         action="append",
@@ -122,11 +126,13 @@ def _train(options: argparse.Namespace) -> None:
 
 def _settings_for_playing(options: argparse.Namespace) -> Any:
     """The sections that `eval` and `ask` share with training, from their flags and the checkpoint's own run."""
-    from agents.config import load_config
+    from agents.config import ModelConfig, load_config
     from agents.runs import read_checkpoint_settings
 
     _quiet_transformers()
-    sections: dict[str, dict[str, Any]] = read_checkpoint_settings(Path(options.model)) if options.model else {}
+    sections: dict[str, dict[str, Any]] = {}
+    if options.model:
+        sections = read_checkpoint_settings(Path(ModelConfig(source=options.model).path))
     for flag in PLAYING_FLAGS:
         value = getattr(options, flag)
         if value is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.devices import check_device
+from agents.policy import SETTINGS_FILE
 from agents.questions import NoiseSchedule
 from agents.samplers.base import SamplingSettings
 from zs_env.curriculum import Curriculum, check_probability, check_whole
@@ -78,7 +79,8 @@ class ModelConfig:
     """[model]: the policy that training starts from.
 
     Attributes:
-        source: A folder in Hugging Face format, an id of the hub, or `preset:<folder>` for one that ships with presets.
+        source: A folder in Hugging Face format, a run's folder for its checkpoint, an id of the hub, or
+            `preset:<folder>` for one that ships with presets.
         dtype: The type of the weights; training takes float32 alone.
         trust_remote_code: Whether code that comes with the model may run here.
         chat_template: Whether the tokenizer's chat template is used; left out: if there is one.
@@ -93,7 +95,10 @@ class ModelConfig:
     def path(self) -> str:
         """Where to load it from."""
         kind, _, name = self.source.partition(":")
-        return str(PRESETS / name) if kind == "preset" else self.source
+        if kind == "preset":
+            return str(PRESETS / name)
+        checkpoint = Path(self.source) / "checkpoint"
+        return str(checkpoint) if (checkpoint / SETTINGS_FILE).is_file() else self.source
 
     @property
     def shown(self) -> str:

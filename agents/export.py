@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +61,8 @@ def export(model: str, out: Path, *, dtype: str | None = None, prompt: str | Non
         ConfigError: The folder exists or can't be made, or the type or the prompt is unknown.
         ModelError: The model can't be loaded.
     """
+    from transformers import GenerationConfig
+
     from agents.config import ModelConfig
     from agents.files import write_folder
     from agents.model_card import model_card, usage_snippet
@@ -68,7 +71,9 @@ def export(model: str, out: Path, *, dtype: str | None = None, prompt: str | Non
     from zs_env.prompts import get_prompt
 
     _check_out(out)
-    source = _checkpoint_of(ModelConfig(source=model).path)
+    source = ModelConfig(source=model).path
+    if "training" in _read(Path(source) / "config.json"):
+        raise ConfigError(f"The run {model!r} has no checkpoint yet: --model takes a run once it has saved one.")
     notes = read_checkpoint_settings(Path(source))
     dtype = dtype or notes.get("model", {}).get("dtype") or "float32"
     prompt = prompt or notes.get("episode", {}).get("prompt") or "default"
@@ -78,8 +83,13 @@ def export(model: str, out: Path, *, dtype: str | None = None, prompt: str | Non
     loaded = "float32" if not notes.get("model") else str(notes["model"].get("dtype") or "float32")
     policy = load_policy(source, dtype=loaded, use_chat_template=notes.get("model", {}).get("chat_template"))
     summary, settings = _record_of(source, policy.fingerprints()["model"])
-    if policy.eos_ids:  # a model may leave it to its tokenizer to say what ends a turn; `generate` asks the model alone
-        policy.model.generation_config.eos_token_id = list(policy.eos_ids)
+    # A model may leave it to its tokenizer to say what ends a turn; `generate` asks the model alone. Penalties and the
+    # like of the model that training began with would make it another policy than the one that was trained.
+    policy.model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        bos_token_id=policy.tokenizer.bos_token_id,
+        eos_token_id=list(policy.eos_ids) or None,
+        pad_token_id=policy.tokenizer.pad_token_id,
+    )
     if dtype != loaded:
         import torch
 
@@ -87,7 +97,7 @@ def export(model: str, out: Path, *, dtype: str | None = None, prompt: str | Non
     base = settings.get("model", {}).get("source")
     card = model_card(
         snippet=usage_snippet(policy.codec, notes, prompt),
-        facts=_facts(settings, notes, prompt)
+        facts=_facts(settings, notes, prompt, num_steps=_num_steps(source))
         | {"Type of the weights": dtype, "Parameters": f"{_size(policy.model):,}"},
         base_model=base if base and base.count("/") == 1 and ":" not in base else None,
         measured=summary,
@@ -107,16 +117,6 @@ def _check_out(out: Path) -> None:
     there = next(folder for folder in out.absolute().parents if folder.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
         raise ConfigError(f"--out {str(out)!r} can't be made: {str(there)!r} is no folder that can be written.")
-
-
-def _checkpoint_of(source: str) -> str:
-    """Where the model lies: of a run's folder, its checkpoint."""
-    folder = Path(source)
-    if (folder / "checkpoint" / "config.json").is_file():
-        return str(folder / "checkpoint")
-    if "training" in _read(folder / "config.json"):
-        raise ConfigError(f"The run {source!r} has no checkpoint yet: --model takes a run once it has saved one.")
-    return source
 
 
 def _record_of(source: str, fingerprint: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
@@ -139,7 +139,15 @@ def _read(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _facts(settings: Mapping[str, Any], notes: Mapping[str, Any], prompt: str) -> dict[str, Any]:
+def _num_steps(source: str) -> int | None:
+    """How many training steps a checkpoint has behind it, if its folder's name says so."""
+    match = re.fullmatch(r"step-(\d+)", Path(source).resolve().name)
+    return int(match[1]) if match else None
+
+
+def _facts(
+    settings: Mapping[str, Any], notes: Mapping[str, Any], prompt: str, *, num_steps: int | None
+) -> dict[str, Any]:
     """What is known of how the policy came about and is played."""
     facts: dict[str, Any] = {}
     if settings:
@@ -149,7 +157,7 @@ def _facts(settings: Mapping[str, Any], notes: Mapping[str, Any], prompt: str) -
         facts = {
             "Trained from": settings.get("model", {}).get("source"),
             "Algorithm": settings["run"].get("algorithm"),
-            "Steps": training.get("total_steps"),
+            "Steps": f"{'?' if num_steps is None else num_steps} of {training.get('total_steps')}",
             "A step": f"{training.get('questions_per_step')} questions × {training.get('group_size')} episodes",
             "Learning rate": settings.get("optimizer", {}).get("learning_rate"),
             "KL coefficient": training.get("kl_coef"),

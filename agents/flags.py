@@ -129,7 +129,7 @@ def add_train_flags(train: argparse.ArgumentParser) -> None:
     add(
         "--model",
         metavar="MODEL",
-        help="the policy to start from: a folder in Hugging Face format, or an id of the hub",
+        help="the policy to start from: a folder in Hugging Face format, a run's folder, or an id of the hub",
     )
 
     add = train.add_argument_group("questions").add_argument
