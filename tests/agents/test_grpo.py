@@ -11,7 +11,7 @@ from agents.conversation import RolloutSettings
 from agents.errors import NonFiniteError
 from agents.executors import LocalExecutor
 from agents.grpo import Grpo, GrpoSettings
-from agents.learner import Example, Learner, frozen_copy
+from agents.learner import Example, Learner, LossTokens, TokenLoss, frozen_copy
 from agents.metrics import METRICS
 from agents.optimization import OptimizerSettings
 from agents.policy import Policy
@@ -49,6 +49,26 @@ def test_defect_14_uneven_micro_batches_give_the_gradient_of_the_whole_batch(
     for one, other in zip(expected, gradients(parts), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-9)
     assert first == pytest.approx(second, rel=1e-5)
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
+def test_defect_14_an_uneven_last_mini_batch_is_a_whole_one(
+    tiny_policy: Policy, questions: list[Question], aggregation: Any
+) -> None:
+    # Three groups in two mini-batches, one of two groups and one of a single one. Where every token's loss is 1, a
+    # mean is 1 whatever the mini-batch's size, and whatever micro-batches it is split into.
+    settings = TrainingSettings(questions_per_step=3, num_minibatches=2)
+    examples = [Example.of(make_trajectory(group, 0.0, 4 + 3 * group), 1.0) for group in range(3)]
+    minibatches = list(make_grpo(PlayedBefore([]), questions, settings).passes(examples))
+    assert [len(minibatch) for minibatch in minibatches] == [2, 1]
+
+    def one(tokens: LossTokens) -> TokenLoss:
+        return TokenLoss(tokens.logprobs * 0 + 1.0)
+
+    for micro_batch_tokens in (1, 10**9):
+        learner = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=micro_batch_tokens)
+        losses = [learner.accumulate(minibatch, one, aggregation)["loss"] for minibatch in minibatches]
+        assert losses == pytest.approx([1.0, 1.0])
 
 
 def test_workers_side_by_side_give_the_same_gradient_to_the_last_bit(tiny_policy: Policy) -> None:
@@ -119,7 +139,7 @@ def test_defect_05_the_kl_term_of_an_update_pulls_towards_the_reference(tiny_pol
     examples = learner.with_reference([Example.of(example.trajectory, 0.0) for example in EXAMPLES])
     loss = PolicyLoss(kl_coef=1.0)
     kl = [learner.update(examples, loss, aggregation="token_mean", learning_rate=1e-2)["kl"] for _ in range(15)]
-    assert kl[-1] < 0.5 * kl[0]
+    assert 0 < kl[-1] < 0.5 * kl[0]
 
 
 def make_executor(policy: Policy, engine: Any, training: TrainingSettings, **changes: Any) -> LocalExecutor:

@@ -74,6 +74,35 @@ def test_models_that_change_their_logits_go_through_full_logits(kind: str) -> No
     assert policy.token_logprobs(batch).logprobs.tolist() == pytest.approx(naive_logprobs(policy, 1.0), abs=2e-5)
 
 
+@pytest.mark.parametrize("pad_id", [0, 256])
+def test_defect_07_a_token_with_the_id_of_the_padding_is_read_and_learned(tiny_policy: Policy, pad_id: int) -> None:
+    # 0 and the end-of-turn token stand in prompt, action and documents of rows that are padded with either.
+    rows = [
+        Trajectory(
+            question_id="q",
+            question="q",
+            golden_answers=("a",),
+            group=0,
+            segments=[
+                TokenSegment("prompt", (5, 0, 256, 8), ""),
+                TokenSegment("policy", (0, 11, 256), "", (-1.0,) * 3),
+                TokenSegment("environment", (256, 0, 3) * repeats, ""),
+                TokenSegment("policy", (12, 0, 256), "", (-1.0,) * 3),
+            ],
+        )
+        for repeats in (1, 4)
+    ]
+    found = tiny_policy.token_logprobs(collate(rows, pad_id=pad_id)).logprobs
+    expected = []
+    for row in rows:
+        ids = torch.tensor(row.ids())
+        with torch.no_grad():
+            logprobs = tiny_policy.model(input_ids=ids[None, :-1]).logits[0].log_softmax(-1)  # [T - 1, V]
+        places = [4, 5, 6, len(ids) - 3, len(ids) - 2, len(ids) - 1]
+        expected += [float(logprobs[place - 1, ids[place]]) for place in places]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=0)
+
+
 def test_entropy_has_a_gradient_only_where_asked(tiny_policy: Policy) -> None:
     batch = collate(trajectories())
     assert not tiny_policy.token_logprobs(batch).entropy.requires_grad

@@ -41,7 +41,7 @@ def make_ppo(policy: Policy, engine: Any, questions: list[Question], training: T
     return Ppo(executor, questions, training, PpoSettings(**ppo), critic=critic, **COMMON)  # type: ignore[arg-type]
 
 
-def test_advantages_and_targets_are_over_policy_tokens_alone(questions: list[Question]) -> None:
+def test_defect_13_advantages_and_targets_are_over_policy_tokens_alone(questions: list[Question]) -> None:
     # 4 policy tokens around 9 retrieved ones; reward 1; the critic says 0.25 everywhere. With λ = 1 every token's
     # target is 1 and its advantage 0.75: the retrieved tokens are no steps in between.
     executor = PlayedBefore([make_trajectory(0, 1.0, 4)])
@@ -57,7 +57,7 @@ def test_advantages_and_targets_are_over_policy_tokens_alone(questions: list[Que
     torch.testing.assert_close(executor.learned[0][0].advantages, torch.tensor([0.09375, 0.1875, 0.375, 0.75]))
 
 
-def test_a_kl_penalty_is_taken_off_each_tokens_reward(questions: list[Question]) -> None:
+def test_defect_05_a_kl_penalty_is_taken_off_each_tokens_reward(questions: list[Question]) -> None:
     # Sampled at -5, -5, -5.5, -5.5, the reference says -4: KL -1, -1, -1.5, -1.5; taken off with 0.1 it adds 0.1, 0.1,
     # 0.15, 0.15. Returns to go from the reward of 1: 1.5, 1.4, 1.3, 1.15; less the value of 0.25.
     executor = PlayedBefore([make_trajectory(0, 1.0, 4)])
@@ -73,7 +73,7 @@ def test_a_kl_penalty_is_taken_off_each_tokens_reward(questions: list[Question])
     assert ppo.loss.kl_coef == 0.1
 
 
-def test_whitening_leaves_the_critics_targets_alone(questions: list[Question]) -> None:
+def test_defect_13_whitening_is_over_policy_tokens_and_leaves_targets_alone(questions: list[Question]) -> None:
     executor = PlayedBefore([make_trajectory(0, 1.0, 4), make_trajectory(1, 0.0, 6)])
     Ppo(executor, questions, TrainingSettings(), PpoSettings(), **COMMON).step(0)  # type: ignore[arg-type]
     good, bad = executor.learned[0]

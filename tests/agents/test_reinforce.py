@@ -80,7 +80,7 @@ def test_discounted_returns_and_the_penalty_are_each_tokens_own(questions: list[
     assert reinforce.loss.kl_coef == 0.0
 
 
-def test_whitened_advantages_are_over_the_step(questions: list[Question]) -> None:
+def test_defect_13_whitened_advantages_are_over_the_policy_tokens_of_the_step(questions: list[Question]) -> None:
     executor = PlayedBefore(played())
     settings = ReinforceSettings(whiten=True)
     Reinforce(executor, questions, TrainingSettings(), settings, **COMMON).step(0)  # type: ignore[arg-type]

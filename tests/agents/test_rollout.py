@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.batches import collate
 from agents.codec import TextCodec
 from agents.conversation import EpisodeTask, RolloutSettings, episode_generator, is_inside_thought
 from agents.errors import NonFiniteError, RolloutError
@@ -98,7 +99,7 @@ def make_engine() -> Any:
     return Engine()
 
 
-def test_equal_seeds_give_equal_rollouts_and_the_trained_ids_are_the_sampled_ones(
+def test_defect_06_every_turn_continues_the_ids_before_it_and_is_trained_as_sampled(
     tiny_policy: Policy, engine: Any, questions: list[Question]
 ) -> None:
     class Recording:
@@ -151,6 +152,31 @@ def test_defect_06_odd_bytes_of_a_policy_are_kept_as_sampled(engine: Any, questi
     trajectory = play(Odd(CODEC, []), engine, tasks_for(questions[:1])).trajectories[0]
     assert trajectory.segments[1].ids[:1] == tuple(half)
     assert trajectory.status == "answered"
+
+
+def test_defect_06_the_end_of_turn_token_of_an_action_is_among_what_is_trained_on(
+    engine: Any, questions: list[Question]
+) -> None:
+    end = CODEC.tokenizer.eos_token_id  # it pads, too
+
+    class Ending(ScriptedSampler):
+        def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+            ids = (*CODEC.encode("Paris!"), end)
+            return [
+                Generation(
+                    ids=ids,
+                    logprobs=(*(-1.0,) * 6, -0.25),
+                    finish_reason="eos",
+                    weight_version=0,
+                    text="Paris!",
+                )
+                for _ in requests
+            ]
+
+    # Five turns of six bytes and the end-of-turn token, which was drawn with a log-prob of its own.
+    batch = collate(play(Ending(CODEC, []), engine, tasks_for(questions[:1])).trajectories, pad_id=end)
+    assert batch.ids[batch.policy_mask].tolist() == [*CODEC.encode("Paris!"), end] * 5
+    assert batch.flat_sampled_logprobs().tolist() == [*[-1.0] * 6, -0.25] * 5
 
 
 class SlowEngine:
@@ -272,6 +298,18 @@ def test_defect_08_documents_are_cut_and_neither_question_nor_tags_are(questions
     assert documents.text.startswith("\n<information>\nDoc 1: ")
     assert documents.text.endswith("\n</information>\n")
     assert documents.text.count("Doc ") == 5
+    assert CODEC.decode(documents.ids) == documents.text
+
+
+def test_defect_08_every_request_begins_with_the_question_and_no_action_is_cut(questions: list[Question]) -> None:
+    # The documents of one search would fill the budget three times over.
+    sampler = ScriptedSampler(CODEC, lambda said: ANSWER if "</information>" in said else SEARCH)
+    limits = RolloutSettings(max_new_tokens=60, max_episode_tokens=600)
+    (trajectory,) = play(sampler, LongEngine(), tasks_for(questions[:1]), settings=limits).trajectories
+    prompt, search, documents, answer = (list(segment.ids) for segment in trajectory.segments)
+    assert CODEC.decode(prompt) == "Question: What is the capital of Dolmira?\n"
+    assert [list(request.prompt_ids) for request in sampler.requests] == [prompt, prompt + search + documents]
+    assert (CODEC.decode(search), CODEC.decode(answer)) == (SEARCH, ANSWER)
 
 
 def test_what_does_not_fit_even_when_cut_ends_the_episode(questions: list[Question]) -> None:
@@ -305,7 +343,7 @@ def test_out_of_tokens_is_scored_as_any_unanswered_episode(questions: list[Quest
     assert outcome.actions == (SEARCH, SEARCH)
 
 
-def test_a_prompt_that_does_not_fit_is_never_cut(engine: Any, questions: list[Question]) -> None:
+def test_defect_08_a_prompt_that_does_not_fit_is_never_cut(engine: Any, questions: list[Question]) -> None:
     limits = RolloutSettings(max_new_tokens=20, max_episode_tokens=40)
     with pytest.raises(RolloutError, match=r"capital-Dolmira.*max_episode_tokens=40.*never cut"):
         play(ScriptedSampler(CODEC, [ANSWER]), engine, tasks_for(questions[:1]), settings=limits)

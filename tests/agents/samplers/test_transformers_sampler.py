@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from agents.batches import collate
 from agents.codec import TextCodec
+from agents.config_sections import SamplingConfig
 from agents.errors import NonFiniteError
 from agents.policy import Policy
 from agents.samplers import Generation, GenerationRequest, SamplingSettings
@@ -47,6 +49,18 @@ def test_a_batch_of_unequal_lengths_equals_one_by_one(model: torch.nn.Module) ->
     requests = requests_of(1, 3, 60, 17, 2)
     together = sampler.generate(requests)
     for request, generation in zip(requests, together, strict=True):
+        alone = sampler.generate([request])[0]
+        assert generation.ids == alone.ids
+        assert generation.logprobs == pytest.approx(alone.logprobs, abs=2e-5)
+
+
+def test_defect_07_a_prompt_token_with_the_id_of_the_padding_is_read(tiny_policy: Policy) -> None:
+    # Shorter prompts are padded with 0 on the left; 0, and the end-of-turn token, also stand within them.
+    sampler = tiny_policy.sampler(NEVER)
+    requests = [
+        GenerationRequest(prompt_ids=[7, 0, 256, 9, 0] * length, seed=length, max_new_tokens=16) for length in (1, 2, 4)
+    ]
+    for request, generation in zip(requests, sampler.generate(requests), strict=True):
         alone = sampler.generate([request])[0]
         assert generation.ids == alone.ids
         assert generation.logprobs == pytest.approx(alone.logprobs, abs=2e-5)
@@ -181,6 +195,39 @@ def test_defect_09_generation_stops_at_a_stop_string_across_tokens(monkeypatch: 
     generation = say(ids, "</search>", "</answer>", monkeypatch=monkeypatch)
     assert (generation.text, generation.finish_reason) == ("a > b</search>", "stop")
     assert generation.ids == tuple(ids[: len("a > b</search>")])
+
+
+def test_defect_09_policies_stop_at_the_protocols_stop_strings_unless_told_otherwise() -> None:
+    # What a run's configuration makes for training, and what evaluation and `ask` begin with.
+    for made in (SamplingConfig().settings(), SamplingSettings(), SamplingSettings(greedy=True)):
+        assert made.stop_strings == ("</search>", "</answer>")
+
+
+class Lottery(FixedLogits):
+    """Says token 65 with probability 0.9, and each of the next ten with 0.01."""
+
+    def forward(self, input_ids: torch.Tensor, past_key_values: object, use_cache: bool, **_: object) -> object:
+        logits = torch.full((*input_ids.shape, self.vocabulary), -torch.inf)
+        logits[..., 65] = math.log(0.9)
+        logits[..., 66:76] = math.log(0.01)
+        return type("O", (), {"logits": logits})()
+
+
+def test_defect_11_training_draws_from_the_whole_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    import agents.samplers.transformers as module
+
+    monkeypatch.setattr(module, "_make_cache", lambda *_: type("Cache", (), {})())
+    codec = TextCodec(byte_tokenizer(tags=False))
+    sampler = module.TransformersSampler(Lottery([], 257), codec, SamplingConfig().settings())
+    generations = sampler.generate(
+        [GenerationRequest(prompt_ids=[1], seed=seed, max_new_tokens=1) for seed in range(2000)]
+    )
+    drawn = [generation.ids[0] for generation in generations]
+    assert set(drawn) == set(range(65, 76))
+    # 0.1 · 2000 = 200 of the rare ones, within 4 standard errors of sqrt(2000 · 0.9 · 0.1) = 13.4.
+    assert 146 <= sum(token != 65 for token in drawn) <= 254
+    for token, generation in zip(drawn, generations, strict=True):
+        assert generation.logprobs[0] == pytest.approx(math.log(0.9 if token == 65 else 0.01), abs=1e-5)
 
 
 def test_a_stop_string_whose_last_character_is_split_between_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
