@@ -95,9 +95,10 @@ def export(model: str, out: Path, *, dtype: str | None = None, prompt: str | Non
 
         policy.model.to(getattr(torch, dtype))
     base = settings.get("model", {}).get("source")
+    total = settings.get("training", {}).get("total_steps")  # a run is measured after its last step
     card = model_card(
         snippet=usage_snippet(policy.codec, notes, prompt),
-        facts=_facts(settings, notes, prompt, num_steps=_num_steps(source))
+        facts=_facts(settings, notes, prompt, num_steps=total if summary else _num_steps(source))
         | {"Type of the weights": dtype, "Parameters": f"{_size(policy.model):,}"},
         base_model=base if base and base.count("/") == 1 and ":" not in base else None,
         measured=summary,

@@ -15,6 +15,7 @@ from agents.conversation import EpisodeTask, RolloutSettings
 from agents.export import export
 from agents.policy import Policy, load_policy
 from agents.rollout import rollout_sync
+from agents.runs import CHECKPOINT_SCHEMA
 from agents.samplers import SamplingSettings
 from agents.testing import byte_tokenizer, tiny_lfm2
 from zs_env.episode import EpisodeSettings
@@ -148,14 +149,15 @@ def test_a_chat_model_gets_its_template(tmp_path: Path) -> None:
     tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
     policy = Policy(tiny_lfm2(), tokenizer)
     policy.model.generation_config.repetition_penalty = 1.5  # which training doesn't have
-    policy.save(tmp_path / "chat")
+    played = {"model": {}, "episode": {"max_turns": 1}, "rollout": {"max_new_tokens": 40}, "search": {}}
+    policy.save(tmp_path / "chat", settings={"schema": CHECKPOINT_SCHEMA, **played})
     export(str(tmp_path / "chat"), tmp_path / "out")
     snippet = snippet_of(tmp_path / "out")
     assert "encode('[user]')" in snippet
     assert "encode('[assistant]')" in snippet
     _, ids = run_snippet(tmp_path / "out", f"{DOCUMENT}\n\n" * 5)
     # A random model hardly acts; what it was asked and how it goes on are ours.
-    ours, _ = our_ids(policy, "default", max_new_tokens=256, max_turns=1)
+    ours, _ = our_ids(policy, "default", max_new_tokens=40, max_turns=1)
     assert ids[0] == ours
 
 
