@@ -92,12 +92,16 @@ class TrainConfig:
         trained, evaluated = self.questions.source, self.evaluation.source or self.questions.source
         if evaluated == "atlas" and self.evaluation.split is None:
             object.__setattr__(self, "evaluation", replace(self.evaluation, split="test"))
-        same = _resolved(trained) == _resolved(evaluated) and self.questions.split == self.evaluation.split
-        if same and self.evaluation.noise:
-            part = f", split {self.questions.split!r}" if self.questions.split else ""
+        splits = (self.questions.split, self.evaluation.split)
+        overlap = None in splits or splits[0] == splits[1]  # without a split, a file is taken whole
+        if overlap and _resolved(trained) == _resolved(evaluated) and self.evaluation.noise:
+            part = f", split {splits[0]!r}" if splits[0] and splits[1] else ""
+            whole = ""
+            if splits[0] != splits[1]:
+                whole = f" ({'training' if splits[0] is None else 'evaluation'} names no split, so it takes all of it)"
             raise ConfigError(
-                f"Training and evaluation both use {trained!r}{part}: what was trained on says nothing about what was "
-                "learned. Give one of them another split (--split, --eval-split) or source (--eval-questions)."
+                f"Training and evaluation both use {trained!r}{part}{whole}: what was trained on says nothing about "
+                "what was learned. Give one of them another split (--split, --eval-split) or source (--eval-questions)."
             )
 
     @property

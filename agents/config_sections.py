@@ -173,6 +173,8 @@ class NoiseConfig:
             if getattr(self, name) is not None:
                 check_probability(name, getattr(self, name))
         if self.mix is not None:
+            if not self.mix:
+                raise ConfigError("mix needs at least one probability; got none. For no noise, leave it out.")
             for probability in self.mix:
                 check_probability("A probability in mix", probability)
             object.__setattr__(self, "mix", tuple(self.mix))

@@ -56,6 +56,7 @@ BASE = {"model": {"source": "m"}}
         ({"run": {"algorithm": "ppo"}, "critic": {"warmup_steps": 200}}, r"\[critic\] warmup_steps=200 must be below"),
         ({"run": {"algorithm": "ppo"}, "ppo": {"value_warmup_steps": 200}}, r"the policy would never learn"),
         ({"noise": {"end_threshold": 0.5}}, r"belong together"),
+        ({"noise": {"mix": []}}, r"\[noise\] mix needs at least one probability"),
         ({"noise": {"start_threshold": 0.1, "end_threshold": 0.5, "mix": [0.5]}}, r"not both"),
         ({"evaluation": {"split": "train"}}, r"both use 'atlas', split 'train'"),
         ({"evaluation": {"noise": [1.5]}}, r"between 0 and 1"),
@@ -85,6 +86,17 @@ def test_one_file_under_two_names_is_not_trained_on_and_measured_on(
     for other in ("./my.jsonl", str(tmp_path / "my.jsonl"), "link.jsonl"):
         with pytest.raises(ConfigError, match=r"both use 'my.jsonl'"):
             load_config(BASE | {"questions": {"source": "my.jsonl"}, "evaluation": {"source": other}})
+
+
+def test_a_file_taken_whole_is_not_measured_on_in_part_nor_the_other_way_round() -> None:
+    def load(split: str | None, eval_split: str | None) -> None:
+        load_config(BASE | {"questions": {"source": "my.jsonl", "split": split}, "evaluation": {"split": eval_split}})
+
+    with pytest.raises(ConfigError, match=r"both use 'my.jsonl' \(training names no split, so it takes all of it\)"):
+        load(None, "test")
+    with pytest.raises(ConfigError, match=r"both use 'my.jsonl' \(evaluation names no split, so it takes all of it\)"):
+        load("train", None)
+    load("train", "test")
 
 
 def test_records_hold_no_path_of_this_machine(tmp_path: Path) -> None:
