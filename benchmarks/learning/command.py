@@ -118,20 +118,22 @@ def _run_all(wanted: Sequence[tuple[Arm, int]], options: argparse.Namespace) -> 
     Raises:
         ModelError: One of them failed; what it said stands above.
     """
-    waiting, running = list(wanted), dict[subprocess.Popen[bytes], str]()
+    waiting, running = list(wanted), dict[subprocess.Popen[bytes], tuple[Arm, int]]()
     began, num_done = time.perf_counter(), 0
     try:
         while waiting or running:
-            while waiting and len(running) < options.jobs:
-                arm, seed = waiting.pop(0)
+            while len(running) < options.jobs and (ready := _ready(waiting, list(running.values()))):
+                arm, seed = ready
+                waiting.remove(ready)
                 command = [sys.executable, "-m", "benchmarks", "learning", "--one", f"{arm.name}:{seed}"]
                 command += ["--out", str(options.out), "--eval-limit", str(options.eval_limit)]
                 if options.total_steps:
                     command += ["--total-steps", str(options.total_steps)]
-                running[subprocess.Popen(command)] = f"{arm.name} seed {seed}"
+                running[subprocess.Popen(command)] = ready
             time.sleep(0.5)
             for process in [process for process in running if process.poll() is not None]:
-                name = running.pop(process)
+                arm, seed = running.pop(process)
+                name = f"{arm.name} seed {seed}"
                 if process.returncode:
                     raise ModelError(f"The run {name} ended with status {process.returncode}; what it said is above.")
                 num_done += 1
@@ -140,3 +142,11 @@ def _run_all(wanted: Sequence[tuple[Arm, int]], options: argparse.Namespace) -> 
     finally:
         for process in running:
             process.terminate()
+
+
+def _ready(waiting: Sequence[tuple[Arm, int]], running: Sequence[tuple[Arm, int]]) -> tuple[Arm, int] | None:
+    """The first run that may start: supervised training waits for the run of GRPO whose time it is given."""
+    unfinished = {(arm.name, seed) for arm, seed in (*waiting, *running)}
+    return next(
+        ((arm, seed) for arm, seed in waiting if arm.change != "supervised" or ("grpo", seed) not in unfinished), None
+    )

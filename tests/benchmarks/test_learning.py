@@ -18,7 +18,7 @@ from agents.warmstart.continued import continue_warm_start
 from benchmarks.__main__ import main
 from benchmarks.learning.arms import ARMS, arm_named
 from benchmarks.learning.changes import AnswersAtOnce, RandomQueries, ShuffledRewards, Unmasked
-from benchmarks.learning.command import RECORDS, read_records
+from benchmarks.learning.command import RECORDS, _ready, read_records
 from benchmarks.learning.page import mean_interval, render, steadiness, write_page
 from tests.agents.doubles import PlayedBefore, make_trajectory
 from zs_env.errors import ConfigError
@@ -184,3 +184,12 @@ def test_a_study_runs_goes_on_and_refuses_other_settings(tmp_path: Path, capsys:
 def test_supervised_training_needs_the_time_of_rl(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(f"learning --out {tmp_path} --arms supervised --seeds 1 --eval-limit 4".split()) == 2
     assert "there is no grpo-seed0.json" in capfd.readouterr().err
+
+
+def test_supervised_training_waits_for_the_run_whose_time_it_is_given() -> None:
+    grpo, supervised = arm_named("grpo"), arm_named("supervised")
+    assert _ready([(supervised, 0), (supervised, 1)], [(grpo, 0)]) == (supervised, 1)
+    assert _ready([(supervised, 0)], [(grpo, 0)]) is None
+    assert _ready([(supervised, 0), (grpo, 0)], []) == (grpo, 0)
+    assert _ready([(supervised, 0)], []) == (supervised, 0)
+    assert _ready([], [(grpo, 0)]) is None
