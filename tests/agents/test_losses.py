@@ -100,6 +100,17 @@ def test_defect_05_kl_pulls_towards_the_reference(estimator: str) -> None:
     assert divergence() < 0.01 * before
 
 
+def test_the_gradient_of_k3_is_in_expectation_that_of_the_other_kl() -> None:
+    reference = torch.tensor([0.5, 0.3, 0.2]).log()
+    logits = torch.tensor([2.0, 0.0, -1.0], requires_grad=True)
+    logprobs = logits.log_softmax(-1)
+    sampled = (logprobs.detach().exp() * kl_penalty(logprobs, reference, "k3")).sum()
+    exact = (reference.exp() * (reference - logprobs)).sum()
+    torch.testing.assert_close(
+        torch.autograd.grad(sampled, logits, retain_graph=True), torch.autograd.grad(exact, logits)
+    )
+
+
 @pytest.mark.parametrize("estimator", ["k1", "k2"])
 def test_the_gradient_of_k1_and_k2_is_in_expectation_that_of_the_kl(estimator: str) -> None:
     reference = torch.tensor([0.5, 0.3, 0.2]).log()
