@@ -122,7 +122,9 @@ class Accumulator:
             for name, values in result.means.items():
                 totals[name] = totals.get(name, 0.0) + float(values.sum())
             for name, values in result.maxima.items():
-                maxima[name] = max(maxima.get(name, -torch.inf), float(values.max()))
+                largest = float(values.max()) if len(values) else -torch.inf  # the policy may have written nothing
+                maxima[name] = max(maxima.get(name, -torch.inf), largest)
+        maxima = {name: 0.0 if value == -torch.inf else value for name, value in maxima.items()}
         loss_value, num_tokens = totals.pop("loss"), max(int(lengths.sum()), 1)
         return {"loss": loss_value, **{name: total / num_tokens for name, total in totals.items()}, **maxima}
 

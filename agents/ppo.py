@@ -156,11 +156,13 @@ class Ppo(Algorithm):
             advantages.append(gained)
             targets.append(gained + example.values)
         error, target = torch.cat(advantages), torch.cat(targets)
-        spread = float(target.var(unbiased=False))
+        # Targets that differ by less than this differ by rounding alone.
+        rounding = 1e-6 * float(torch.cat([torch.zeros(1), target, error - target]).abs().max())
+        spread = float(target.std(unbiased=False))
         metrics = {
             "value_mean": float((target - error).mean()),
             "return_mean": float(target.mean()),
-            "explained_variance": 1.0 - float(error.var(unbiased=False)) / spread if spread > 0 else 0.0,
+            "explained_variance": 1.0 - float(error.var(unbiased=False)) / spread**2 if spread > rounding else 0.0,
         }
         if self.settings.whiten:
             advantages = whiten(advantages)

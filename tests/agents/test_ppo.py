@@ -1,11 +1,12 @@
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from agents.accumulation import Example
-from agents.algorithm import TrainingSettings
+from agents.algorithm import PolicyLoss, TrainingSettings
 from agents.conversation import RolloutSettings
 from agents.critic import Critic, CriticLearner
 from agents.errors import ModelError, NonFiniteError
@@ -82,6 +83,30 @@ def test_defect_13_whitening_is_over_policy_tokens_and_leaves_targets_alone(ques
     assert float(both.std()) == pytest.approx(1.0)
     torch.testing.assert_close(good.returns, torch.ones(4))
     torch.testing.assert_close(bad.returns, torch.zeros(6))
+
+
+def test_targets_that_differ_by_rounding_alone_have_no_variance_to_explain(questions: list[Question]) -> None:
+    class Uneven(PlayedBefore):
+        def with_values(self, examples: Sequence[Example]) -> list[Example]:
+            return [
+                example.with_(values=torch.linspace(-1.3, 2.9, example.trajectory.num_policy_tokens))
+                for example in examples
+            ]
+
+    # Every return is 0.3, but 0.3 - value + value is not always that, in float32.
+    executor = Uneven([make_trajectory(0, 0.3, 50), make_trajectory(1, 0.3, 70)])
+    metrics = Ppo(executor, questions, TrainingSettings(), PpoSettings(), **COMMON).step(0).metrics  # type: ignore[arg-type]
+    returns = torch.cat([example.returns for example in executor.learned[0]])  # type: ignore[misc]
+    assert float(returns.std()) > 0
+    assert metrics["explained_variance"] == 0.0
+
+
+def test_an_episode_without_a_word_of_the_policys_is_no_error(tiny_policy: Policy) -> None:
+    silent = make_trajectory(0, 0.0, 1)
+    silent.segments[1] = TokenSegment("policy", (), "", ())
+    example = Example(silent, torch.zeros(0), values=torch.zeros(0), returns=torch.zeros(0))
+    metrics = Learner(tiny_policy, OptimizerSettings()).accumulate([example], PolicyLoss(), "token_mean")
+    assert (metrics["loss"], metrics["ratio_max"]) == (0.0, 0.0)
 
 
 def test_the_critic_learns_before_the_policy_moves_in_its_warm_up(questions: list[Question]) -> None:
