@@ -12,8 +12,8 @@ Where this differs from the papers:
 - The standard deviation has a name ("sample" or "population"); the paper leaves it open.
 - No KL term by default (`kl_coef=0`); the paper has 0.04 with the k3 estimator, ZeroSearch 0.001. In ZeroSearch's
   code the term has the wrong sign; here it pulls to the reference.
-- Groups whose rewards are all equal have no gradient and are left out (`zero_variance="drop"`), so they don't thin out
-  the token mean either.
+- Groups whose rewards are all equal say nothing of what is better and are left out (`zero_variance="drop"`), so they
+  don't thin out the token mean either. With them goes their share of a KL term or an entropy bonus; "keep" keeps it.
 - An episode that failed for a reason that isn't the policy's is left out of its group.
 """
 
