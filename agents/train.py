@@ -130,6 +130,7 @@ class _Run:
         )
         try:
             loop.start(self.point, began=self.began)
+            self.point = None  # its tensors were copied
             loop.run()
         finally:
             logger.close()

@@ -1,10 +1,12 @@
-"""What the tests of resuming share: a tiny run, a child process that can be killed, and whether two runs are equal."""
+"""What the tests of resuming share: a tiny run, processes that can be killed, and whether two runs are equal."""
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -16,9 +18,14 @@ import torch
 
 from agents.checkpoints import read_state
 from agents.config import TrainConfig, load_config
+from agents.policy import Policy
 from agents.resume import resumed_sections
 from agents.runs import RunFolder
+from agents.testing import byte_tokenizer, tiny_lfm2
 from agents.train import train
+from tests.agents.doubles import first_letters
+from zs_env.questions import load_questions
+from zs_env.rewards import REWARDS
 
 STEPS = 5
 
@@ -75,32 +82,90 @@ def config_of(run: RunFolder, given: dict[str, dict[str, Any]] | None = None) ->
     return load_config(resumed_sections(run, given or {}))
 
 
-def in_child(function: Callable[[], Any], *, kill_after_s: float | None = None) -> int:
-    """Run a function in a forked process, and kill that with SIGKILL after a while if it isn't done.
+class Forks:
+    """A process that has imported everything and started no thread, and forks itself to carry out runs that may die.
 
-    Returns:
-        0 if it came to its end, 1 if it raised, -9 if it was killed.
+    (A process that has trained has threads, and forks of it may hang.)
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            function()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    deadline = time.monotonic() + (60.0 if kill_after_s is None else kill_after_s)
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-        time.sleep(0.001)
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", "from tests.agents.resuming import serve; serve()"],
+            bufsize=0,  # so that `select` sees whatever has come
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+
+    def close(self) -> None:
+        """End the process."""
+        self._server.kill()
+        self._server.communicate()
+
+    def run(
+        self, root: Path, model: Path, variant: str, *, kill_at: int = 0, kill_when: Callable[[], bool] | None = None
+    ) -> int:
+        """Begin the run `root / variant`, or go on with it.
+
+        Args:
+            root: The folder of runs.
+            model: Where the run begins.
+            variant: One of `VARIANTS`.
+            kill_at: See `kill_at_change`.
+            kill_when: It is killed with SIGKILL as soon as this is so.
+
+        Returns:
+            0 if it came to its end, 1 if it raised, -9 if it was killed.
+        """
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        request = {"root": str(root), "model": str(model), "variant": variant, "kill_at": kill_at}
+        self._server.stdin.write(json.dumps(request).encode() + b"\n")
+        self._server.stdin.flush()
+        child, killed, deadline = int(self._server.stdout.readline()), False, time.monotonic() + 300
+        while not select.select([self._server.stdout], [], [], 0.001)[0]:
+            late = time.monotonic() > deadline
+            if not killed and (late or (kill_when is not None and kill_when())):
+                os.kill(child, signal.SIGKILL)
+                killed = True
+            assert not late, "The run hangs."
+        return int(self._server.stdout.readline())
+
+
+def serve() -> None:
+    """What `Forks` runs: a request a line on stdin; the child's process id and then its exit status on stdout."""
+    REWARDS["letters"] = first_letters  # type: ignore[index]
+    for split in ("train", "test"):  # what takes its time is loaded once, for all forks
+        load_questions("atlas", split)
+    Policy(tiny_lfm2(), byte_tokenizer()).fingerprints()
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            os.dup2(2, 1)
+            code = 1
+            try:
+                _carry_out(Path(request["root"]), request["model"], request["variant"], request["kill_at"])
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        sys.stdout.write(f"{child}\n")
+        sys.stdout.flush()
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        sys.stdout.flush()
+
+
+def _carry_out(root: Path, model: str, variant: str, kill_at: int) -> None:
+    if kill_at:
+        kill_at_change(kill_at)
+    run = root / variant
+    if (run / "config.json").exists():
+        needed = "kl" in variant or not (run / "checkpoint").exists()
+        go_on(root, variant, {"model": {"source": model}} if needed else {}, logger=Silent())
+    else:
+        begin(root, variant, sections(Path(model), **VARIANTS[variant]), logger=Silent(), overwrite=True)
 
 
 _CHANGING = ("fsync", "replace", "rename", "symlink", "truncate", "unlink", "rmdir", "mkdir")

@@ -1,4 +1,3 @@
-import json
 import os
 import random
 import subprocess
@@ -14,26 +13,14 @@ from agents.checkpoints import read_state
 from agents.files import remove
 from agents.policy import Policy
 from agents.testing import byte_tokenizer, tiny_lfm2
-from tests.agents.doubles import first_letters
-from tests.agents.resuming import (
-    VARIANTS,
-    Silent,
-    assert_equal_runs,
-    begin,
-    go_on,
-    in_child,
-    kill_at_change,
-    sections,
-)
-from zs_env.rewards import REWARDS
+from tests.agents.resuming import VARIANTS, Forks, assert_equal_runs
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _letters() -> Any:
-    """A reward that a random model can earn."""
-    REWARDS["letters"] = first_letters  # type: ignore[index]
-    yield
-    del REWARDS["letters"]  # type: ignore[attr-defined]
+@pytest.fixture(scope="module")
+def forks() -> Any:
+    made = Forks()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +31,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def whole(forks: Forks, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Makes a run that nothing stops, once for each variant."""
     root, made = tmp_path_factory.mktemp("whole"), set[str]()
 
     def run_of(variant: str) -> Path:
         if variant not in made:
-            begin(root, variant, sections(model, **VARIANTS[variant]))
+            assert forks.run(root, model, variant) == 0
             made.add(variant)
         return root / variant
 
@@ -68,56 +55,51 @@ def test_training_moves_what_is_compared(whole: Any) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_that_is_killed_anywhere_ends_as_if_it_was_not(
-    variant: str, whole: Any, model: Path, tmp_path: Path
+    variant: str, forks: Forks, whole: Any, model: Path, tmp_path: Path
 ) -> None:
     reference = whole(variant)
-    seconds = json.loads((reference / "summary.json").read_text())["seconds"]["total"]
-    draw, num_kills = random.Random(variant), 0
-    for _ in range(8):
-        num_kills += run_on(tmp_path, model, variant, kill_after_s=draw.uniform(0.1, 0.6) * seconds) == -9
-        if (tmp_path / "killed" / "summary.json").exists():
-            break
-    assert num_kills
-    assert run_on(tmp_path, model, variant) == 0
-    assert_equal_runs(reference, tmp_path / "killed")
+    draw, codes = random.Random(variant), []
+    for steps in (0, 1, 2, 4, 5):
+        ready = later(tmp_path / variant / "metrics.jsonl", steps, draw.uniform(0.0, 0.2))
+        codes.append(forks.run(tmp_path, model, variant, kill_when=ready))
+    assert set(codes) <= {-9, 0}
+    assert codes.count(-9) >= 2
+    assert forks.run(tmp_path, model, variant) == 0
+    assert_equal_runs(reference, tmp_path / variant)
 
 
-def run_on(root: Path, model: Path, variant: str, *, kill_at: int = 0, **options: Any) -> int:
-    """Begin a run, or go on with it, in a process that may be killed."""
+def later(log: Path, num_lines: int, pause_s: float) -> Callable[[], bool]:
+    """Whether a log has had so many lines for so long."""
+    since: list[float] = []
 
-    def run() -> None:
-        if kill_at:
-            kill_at_change(kill_at)
-        run = root / "killed"
-        if (run / "config.json").exists():
-            needed = "kl" in variant or not (run / "checkpoint").exists()
-            go_on(root, "killed", {"model": {"source": str(model)}} if needed else {}, logger=Silent())
-        else:
-            begin(root, "killed", sections(model, **VARIANTS[variant]), logger=Silent(), overwrite=True)
+    def ready() -> bool:
+        if not since and (num_lines == 0 or (log.exists() and log.read_text().count("\n") >= num_lines)):
+            since.append(time.monotonic())
+        return bool(since) and time.monotonic() > since[0] + pause_s
 
-    return in_child(run, **options)
+    return ready
 
 
-def kill_at_each(numbers: range, whole: Any, model: Path, root: Path) -> None:
+def kill_at_each(numbers: range, forks: Forks, whole: Any, model: Path, root: Path) -> None:
     """Killed before its n-th change of a file, and again before the n-th when it goes on; then gone on with."""
     reference = whole("grpo-kl")
     for number in numbers:
-        codes = [run_on(root, model, "grpo-kl", kill_at=number) for _ in range(2)]
-        assert run_on(root, model, "grpo-kl") == 0
-        assert_equal_runs(reference, root / "killed")
-        remove(root / "killed")
+        codes = [forks.run(root, model, "grpo-kl", kill_at=number) for _ in range(2)]
+        assert forks.run(root, model, "grpo-kl") == 0
+        assert_equal_runs(reference, root / "grpo-kl")
+        remove(root / "grpo-kl")
         if codes == [0, 0]:
             return
     raise AssertionError(f"A run makes more than {numbers.stop} changes.")
 
 
-def test_a_kill_at_a_change_of_a_file_costs_nothing(whole: Any, model: Path, tmp_path: Path) -> None:
-    kill_at_each(range(2, 400, 61), whole, model, tmp_path)
+def test_a_kill_at_a_change_of_a_file_costs_nothing(forks: Forks, whole: Any, model: Path, tmp_path: Path) -> None:
+    kill_at_each(range(2, 400, 61), forks, whole, model, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_kill_at_many_changes_of_files_costs_nothing(whole: Any, model: Path, tmp_path: Path) -> None:
-    kill_at_each(range(1, 400, 3), whole, model, tmp_path)
+def test_a_kill_at_many_changes_of_files_costs_nothing(forks: Forks, whole: Any, model: Path, tmp_path: Path) -> None:
+    kill_at_each(range(1, 400, 3), forks, whole, model, tmp_path)
 
 
 def command(run: Path, *more: str) -> list[str]:
