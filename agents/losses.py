@@ -178,8 +178,8 @@ def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator = 
     With d = logp - logp_ref, the values are k1: d (unbiased); k2: d²/2 (biased, never negative); k3: exp(-d) - 1 + d
     (unbiased, never negative; GRPO's, arXiv 2402.03300, equation 4). The gradient of k1 as it stands has expectation
     zero and would pull nowhere, so here k1 has k1's value and k2's gradient, which in expectation is that of the KL
-    itself (k2's gradient is d·∇logp, and E[d·∇logp] = ∇KL). k3's gradient is (1 - exp(-d))·∇logp, in expectation that of
-    KL(reference || policy): it pulls to the reference, too, but not by the same way.
+    itself (k2's gradient is d·∇logp, and E[d·∇logp] = ∇KL). k3's gradient is (1 - exp(-d))·∇logp, in expectation that
+    of KL(reference || policy): it pulls to the reference, too, but not by the same way.
 
     Args:
         logprobs: [N], the learner's, with gradient.

@@ -49,6 +49,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 MODEL = "."  # this folder, or where you put it
 PROMPT = $prompt
 CORRECTION = $correction
+ACTION = re.compile(r"(?s)<(search|answer)>\s*(?!\s)((?:(?!</?(?:think|search|answer|information)>).)+?)\s*</\1>")
 
 tokenizer = AutoTokenizer.from_pretrained(MODEL)
 model = AutoModelForCausalLM.from_pretrained(MODEL)
@@ -82,7 +83,7 @@ def answer(question, search=search, max_turns=$max_turns):
         )[0].tolist()
         said = tokenizer.decode(written[len(ids) :])
         ids = written
-        action = re.search(r"<(search|answer)>\s*([^<]+?)\s*</\1>", re.sub(r"(?s)<think>.*?(</think>|$$)", "", said))
+        action = ACTION.search(re.sub(r"(?s)<think>.*?(</think>|$$)", "<think>", said))
         if action is None:
             ids = ids + encode(CORRECTION)
         elif action[1] == "answer":

@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 from agents.cli import main
 from agents.conversation import EpisodeTask, RolloutSettings
 from agents.export import export
+from agents.model_card import usage_snippet
 from agents.policy import Policy, load_policy
 from agents.rollout import rollout_sync
 from agents.runs import CHECKPOINT_SCHEMA
 from agents.samplers import SamplingSettings
 from agents.testing import byte_tokenizer, tiny_lfm2
+from zs_env.actions import parse_action
 from zs_env.episode import EpisodeSettings
 from zs_env.errors import ConfigError
 from zs_env.types import Document, Question, SearchRequest, SearchResult
@@ -92,6 +94,34 @@ def test_the_card_s_program_answers_by_transformers_alone(tmp_path: Path) -> Non
     ours, answer = our_ids(load_policy(out), "short", max_new_tokens=256, max_turns=5)
     assert answer == "Nairobi"
     assert ids[-1] == ours
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<answer> a < b </answer>",
+        "<search>AT&T <3</search> and more",
+        "<answer>R<b>x</b></answer>",
+        "<answer>two\nlines</answer>",
+        "<think>or <answer>Rome</answer>?</think><search> capital </search>",
+        "<think>never closed <answer>x</answer>",
+        "<search>a<answer>b</answer>",
+        "<search>a<think>b</think>c</search>",
+        "<search>a</think>b</search>",
+        "<search> </search>",
+        "<answer></answer>",
+        "Paris",
+    ],
+)
+def test_the_card_s_program_reads_actions_as_the_environment_does(said: str, tiny_policy: Policy) -> None:
+    snippet = usage_snippet(tiny_policy.codec, {}, "short")
+    (pattern,) = re.findall(r"^ACTION = .+$", snippet, re.MULTILINE)
+    (line,) = re.findall(r"^ +action = (.+)$", snippet, re.MULTILINE)
+    names: dict[str, Any] = {"re": re, "said": said}
+    exec(pattern, names)
+    found = eval(line, names)
+    expected = parse_action(said)
+    assert (("invalid", "") if found is None else found.groups()) == (expected.kind, expected.content)
 
 
 def test_a_run_is_exported_clean_with_what_is_known_of_it(tmp_path: Path, capsys: Any) -> None:
