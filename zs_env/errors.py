@@ -7,10 +7,13 @@
     ├── ActionError (TypeError)          an action is not text
     ├── RewardError (ValueError)         a reward is not a finite number
     ├── EngineContractError (RuntimeError) a search engine broke the protocol
+    ├── ChatError (RuntimeError)         a chat server gave no usable reply
+    ├── BudgetError (RuntimeError)       the budget for searches is used up, and the run is to stop
     └── MissingPackageError (ImportError)  an optional package is not installed
 
 A message says the offending value, the rule, and the way out. A search that fails is *not* an exception: engines report
-failures inside their results (`SearchResult.error`).
+failures inside their results (`SearchResult.error`). `BudgetError` is the one exception that an engine may raise: it
+ends the run, where whatever else an engine raises is a failed search.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from types import ModuleType
 
 __all__ = [
     "ActionError",
+    "BudgetError",
     "ConfigError",
     "EngineContractError",
     "EpisodeStateError",
@@ -57,6 +61,32 @@ class RewardError(ZeroSearchError, ValueError):
 
 class EngineContractError(ZeroSearchError, RuntimeError):
     """A search engine broke the protocol, for example returned fewer results than it was asked for."""
+
+
+class BudgetError(ZeroSearchError, RuntimeError):
+    """The budget for searches is used up, and its owner wants the run to stop then."""
+
+
+class ChatError(ZeroSearchError, RuntimeError):
+    """A chat server gave no usable reply; a simulated engine puts the message into its result.
+
+    Attributes:
+        retried: Whether trying the same server again may help.
+        is_down: Whether the server couldn't be reached or didn't reply in time.
+        retry_after_s: How long the server asks to wait, in seconds, if it says so.
+    """
+
+    def __init__(
+        self, message: str, *, retried: bool = False, is_down: bool = False, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.retried = retried
+        self.is_down = is_down
+        self.retry_after_s = retry_after_s
+
+    def again(self) -> ChatError:
+        """The same error as a new object, to be raised to one more caller."""
+        return ChatError(str(self), retried=self.retried, is_down=self.is_down, retry_after_s=self.retry_after_s)
 
 
 class MissingPackageError(ZeroSearchError, ImportError):
