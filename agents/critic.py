@@ -116,9 +116,13 @@ class CriticLearner:
         Raises:
             NonFiniteError: The loss or the gradient isn't finite; the weights are as before.
         """
-        metrics = self._accumulator.accumulate(
-            examples, lambda part, batch: loss_function(self._value_tokens(part, batch)), aggregation
-        )
+        try:
+            metrics = self._accumulator.accumulate(
+                examples, lambda part, batch: loss_function(self._value_tokens(part, batch)), aggregation
+            )
+        except BaseException:
+            self.optimizer.zero_grad(set_to_none=True)  # who tries again begins with none
+            raise
         norm = apply_gradients(self.optimizer, self.settings, loss=metrics["loss"], learning_rate=learning_rate)
         return {**metrics, "grad_norm": norm}
 

@@ -115,7 +115,11 @@ class Learner:
         Raises:
             NonFiniteError: The loss or the gradient isn't finite; the weights are as before.
         """
-        metrics = self.accumulate(examples, loss_function, aggregation)
+        try:
+            metrics = self.accumulate(examples, loss_function, aggregation)
+        except BaseException:
+            self.optimizer.zero_grad(set_to_none=True)  # who tries again begins with none
+            raise
         norm = apply_gradients(self.optimizer, self.settings, loss=metrics["loss"], learning_rate=learning_rate)
         return {**metrics, "grad_norm": norm}
 

@@ -109,6 +109,29 @@ def test_an_episode_without_a_word_of_the_policys_is_no_error(tiny_policy: Polic
     assert (metrics["loss"], metrics["ratio_max"]) == (0.0, 0.0)
 
 
+def test_an_update_that_breaks_off_leaves_no_gradient(tiny_policy: Policy) -> None:
+    examples = [Example(make_trajectory(g, 1.0, 4), *[torch.ones(4)] * 4) for g in range(2)]
+    critic = Critic(tiny_policy)
+    policy_learner = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=20)
+    critic_learner = CriticLearner(critic, OptimizerSettings(), micro_batch_tokens=20)
+
+    def breaks_off(loss: Any) -> Any:
+        calls: list[Any] = []
+
+        def second_fails(tokens: Any) -> Any:
+            calls.append(tokens)
+            if len(calls) == 2:
+                raise MemoryError
+            return loss(tokens)
+
+        return second_fails
+
+    for learner, loss in ((policy_learner, PolicyLoss()), (critic_learner, ValueLoss(0.0))):
+        with pytest.raises(MemoryError):
+            learner.update(examples, breaks_off(loss), aggregation="token_mean", learning_rate=1.0)  # type: ignore[attr-defined]
+    assert all(part.grad is None for part in (*tiny_policy.model.parameters(), *critic.parameters()))
+
+
 def test_the_critic_learns_before_the_policy_moves_in_its_warm_up(questions: list[Question]) -> None:
     executor = PlayedBefore([make_trajectory(0, 1.0, 4)])
     ppo = Ppo(executor, questions, TrainingSettings(), PpoSettings(value_warmup_steps=2), **COMMON)  # type: ignore[arg-type]
