@@ -266,5 +266,9 @@ class EvaluationConfig:
         object.__setattr__(self, "noise", tuple(self.noise))
         for probability in self.noise:
             check_probability("A probability in noise", probability)
+        if len({f"{probability:g}" for probability in self.noise}) < len(self.noise):
+            raise ConfigError(
+                f"noise names each chance once, to six digits, as records are kept by it; got {list(self.noise)}."
+            )
         if self.limit is not None:
             check_whole("limit", self.limit, least=1)

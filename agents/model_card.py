@@ -102,7 +102,7 @@ if __name__ == "__main__":
 
 
 def usage_snippet(codec: TextCodec, notes: Mapping[str, Mapping[str, Any]], prompt: str) -> str:
-    """A program that asks the model, by `transformers` alone, as `agents` would.
+    """A program that asks the model, by `transformers` alone, much as `agents` would.
 
     Args:
         codec: The policy's.

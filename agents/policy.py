@@ -238,6 +238,8 @@ def load_policy(
         model = model.to(device)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         hint = "" if trust_remote_code else " If the model needs code of its own that you trust, say so."
+        if not path.exists():
+            hint += f" (There is no folder {where!r} here, so it was taken for an id of the hub.)"
         raise ModelError(f"Can't load {where!r} as a causal language model: {error}{hint}") from error
     _own_memory(model)
     return Policy(model, tokenizer, use_chat_template=use_chat_template)

@@ -26,6 +26,7 @@ Every run is the [quickstart](training.md) with one thing changed, on one thread
 questions. Mean over seeds, with the 95 % t-interval of that mean and, after it, the lowest and highest seed. "Fall" is
 the deepest fall of a training curve's running mean of exact match (5 steps) below the highest it had reached: the
 smaller, the steadier. CPU seconds are of training alone; other work shared the machine, so compare them roughly.
+Newcombe's interval takes the two shares for independent; they are of the same questions, so it is rather too wide.
 
 ![Exact match in training, an arm a panel; thin lines are seeds, the thick one is their mean]({picture})
 

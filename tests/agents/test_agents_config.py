@@ -60,6 +60,7 @@ BASE = {"model": {"source": "m"}}
         ({"noise": {"start_threshold": 0.1, "end_threshold": 0.5, "mix": [0.5]}}, r"not both"),
         ({"evaluation": {"split": "train"}}, r"both use 'atlas', split 'train'"),
         ({"evaluation": {"noise": [1.5]}}, r"between 0 and 1"),
+        ({"evaluation": {"noise": [0.5, 0.0, 0.5]}}, r"names each chance once"),
         ({"model": {"source": ""}}, r"No model"),
     ],
 )
