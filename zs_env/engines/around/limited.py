@@ -18,7 +18,7 @@ class LimitedEngine(Wrapper):
     """Lets at most `max_in_flight` searches be under way, over all event loops and threads that share it.
 
     Who asks first is served first. A batch that doesn't fit goes in parts, as places become free, so the engine still
-    sees batches where it can.
+    sees batches where it can; what is left of it queues again, so that it doesn't keep others out.
 
     Args:
         engine: What is asked.
