@@ -1,0 +1,367 @@
+"""A language model plays the search engine, and its documents are checked before they are delivered."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from os import PathLike
+from typing import Any, Literal
+
+from zs_env.engines.llm.checking import Check, make_check
+from zs_env.engines.llm.client import ChatClient, ChatReply, ClientSettings, combine_seed
+from zs_env.engines.llm.parsing import parse_reply
+from zs_env.engines.llm.prompts import PERSONAS, PromptWriter, load_prompts
+from zs_env.errors import ChatError, ConfigError
+from zs_env.types import Document, SearchRequest, SearchResult
+
+__all__ = ["SimulatedEngine", "SimulationSettings", "simulate_prompt", "simulate_sft"]
+
+UPSTREAM_MAX_TOKENS = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationSettings:
+    """How a model plays the search engine.
+
+    Attributes:
+        mode: "prompt": an instruct model with a few-shot prompt; "sft": a fine-tuned simulator with the paper's short
+            prompt.
+        check: Whether documents are checked against what was asked for, and asked for again. Left out: yes, but for
+            `compat="upstream"`.
+        max_tries: The most replies that one search asks the model for.
+        unmet: What becomes of a search whose documents still aren't what was asked for: "deliver" them with
+            `quality_checked` false, or "fail" the search.
+        persona: Which search engine it plays: "Google", "Wikipedia", or any other, such as a domain.
+        style: A sentence on how its documents read, in place of the persona's own.
+        language: The language of the documents.
+        document_words: About how many words a document has.
+        prompts: A folder with prompts of one's own; see `zs_env.engines.llm.prompts`.
+        temperature: Of sampling; None leaves it to the server.
+        top_p: Of sampling; None leaves it to the server.
+        max_tokens: The longest reply; left out: four tokens a word, and some more.
+        send_seed: Whether the server is told the seed of each try, so that equal requests get equal documents.
+        system: The system message. Left out: none for "prompt", an empty one for "sft", as the released simulators had.
+        extra: What else stands in each request, such as `{"chat_template_kwargs": {"enable_thinking": False}}`; a value
+            of None takes something out.
+        compat: "upstream" for the paper's exact prompts, sampling and, unless `check` is given, no check.
+    """
+
+    mode: Literal["prompt", "sft"] = "prompt"
+    check: bool | None = None
+    max_tries: int = 4
+    unmet: Literal["deliver", "fail"] = "deliver"
+    persona: str = "Google"
+    style: str | None = None
+    language: str = "English"
+    document_words: int = 30
+    prompts: str | PathLike[str] | None = None
+    temperature: float | None = 0.8
+    top_p: float | None = None
+    max_tokens: int | None = None
+    send_seed: bool = True
+    system: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    compat: Literal["upstream"] | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("mode", ("prompt", "sft")),
+            ("check", (True, False, None)),
+            ("unmet", ("deliver", "fail")),
+            ("compat", ("upstream", None)),
+            ("send_seed", (True, False)),
+        ):
+            value = getattr(self, name)
+            if not any(value is each or (isinstance(each, str) and value == each) for each in known):
+                raise ConfigError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}.")
+        for name in ("max_tries", "document_words", "max_tokens"):
+            value = getattr(self, name)
+            if value is None and name == "max_tokens":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} must be a whole number of at least 1; got {value!r}.")
+        for name in ("persona", "language"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value.strip():
+                known_personas = f" ({', '.join(PERSONAS)}, or another)" if name == "persona" else ""
+                raise ConfigError(f"{name} must be a text that isn't empty{known_personas}; got {value!r}.")
+        for name in ("temperature", "top_p"):
+            value = getattr(self, name)
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            if value is not None and not (is_number and value >= 0):
+                raise ConfigError(f"{name} must be a number of at least 0, or None; got {value!r}.")
+        if not isinstance(self.extra, Mapping):
+            raise ConfigError(f"extra must be a mapping that is merged into each request; got {self.extra!r:.100}.")
+        if self.compat and (self.prompts is not None or (self.persona, self.language) != ("Google", "English")):
+            raise ConfigError(
+                'compat="upstream" brings the paper\'s prompts, which are in English and for Google: leave out prompts '
+                f"(got {self.prompts!r}), persona (got {self.persona!r}) and language (got {self.language!r})."
+            )
+
+    @property
+    def checked(self) -> bool:
+        """Whether documents are checked."""
+        return self.compat is None if self.check is None else self.check
+
+
+class SimulatedEngine:
+    """Asks a chat model for the documents of each search.
+
+    A result's `metadata` has `quality_checked` (whether the documents are what was asked for: true, false, or None
+    where they weren't checked or checking means nothing), `tries` (replies asked for), `unmet` (what is wrong, if
+    `quality_checked` is false), `documents_dropped` (left out one by one for holding a golden answer), `cut` (replies
+    that ended at the limit of tokens), `retries` (requests made again because a server failed), `model`,
+    `input_tokens` and `output_tokens`. `supports_query` is None: a model's word is all there is.
+
+    An engine may be shared by any number of environments, threads and event loops; copies are the engine itself.
+    `aclose()` or `close()` closes its connections earlier than the end of the loop or the program would.
+
+    Args:
+        client: How its server is reached.
+        settings: How it plays.
+
+    Raises:
+        ConfigError: A prompt can't be used.
+        MissingPackageError: `aiohttp` isn't installed.
+    """
+
+    def __init__(self, client: ClientSettings, settings: SimulationSettings | None = None) -> None:
+        self.settings = settings = SimulationSettings() if settings is None else settings
+        self._client = ChatClient(client)
+        upstream = settings.compat == "upstream"
+        self._writer = PromptWriter(
+            mode=settings.mode,
+            prompts=load_prompts(settings.mode, settings.prompts, upstream=upstream),
+            persona=settings.persona,
+            style=settings.style,
+            language=settings.language,
+            document_words=settings.document_words,
+            upstream=upstream,
+        )
+
+    @property
+    def name(self) -> str:
+        """The engine's name in records: its search mode."""
+        return f"simulate_{self.settings.mode}"
+
+    @property
+    def client_settings(self) -> ClientSettings:
+        """How its server is reached."""
+        return self._client.settings
+
+    async def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        """Answer every request, all of them at the same time."""
+        return list(await asyncio.gather(*map(self._answer, requests)))
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop."""
+        await self._client.aclose()
+
+    def close(self) -> None:
+        """Close all connections, from outside of coroutines."""
+        self._client.close()
+
+    async def _answer(self, request: SearchRequest) -> SearchResult:
+        begin = time.perf_counter()
+        record = _Record()
+        error: str | None = None
+        documents: tuple[Document, ...] = ()
+        try:
+            documents = await self._simulate(request, record)
+        except ChatError as failure:
+            error = str(failure)
+        except Exception as failure:  # the engine's boundary: one search that fails must not take others with it
+            error = f"The simulated search broke ({type(failure).__name__}): this is a defect of the engine."
+        if not error and self.settings.unmet == "fail" and record.quality_checked is False:
+            error = (
+                f"The model's documents aren't what was asked for after {record.tries} tries: {record.unmet}. Raise "
+                "max_tries, take a larger model, or deliver them with unmet='deliver'."
+            )
+        return SearchResult(
+            documents=() if error else documents,
+            engine=self.name,
+            error=error,
+            latency_s=time.perf_counter() - begin,
+            cost=record.cost,
+            metadata=record.as_metadata(),
+        )
+
+    async def _simulate(self, request: SearchRequest, record: _Record) -> tuple[Document, ...]:
+        """Ask until the documents are what was asked for, or as often as is allowed.
+
+        Good documents are kept from one reply to the next, and only what is missing is asked for; a full set that
+        doesn't hold what it should is asked for anew.
+
+        Raises:
+            ChatError: The server failed, or wrote no documents at all.
+        """
+        check = make_check(request)
+        checked = self.settings.checked
+        kept: list[Document] = []
+        spoiled: list[Document] = []
+        for attempt in range(self.settings.max_tries if checked else 1):
+            count = request.topk - len(kept)
+            reply = await self._ask(request, record, attempt, count, check)
+            parsed = parse_reply(reply.text, count, cut=reply.cut)
+            record.cut += parsed.cut
+            if not checked:
+                return parsed.documents
+            known = {document.text.casefold() for document in kept}
+            fresh = [document for document in parsed.documents if document.text.casefold() not in known]
+            good = [document for document in fresh if check.keeps(document)]
+            spoiled = [document for document in fresh if document not in good] or spoiled
+            record.dropped += len(fresh) - len(good)
+            kept += good
+            if len(kept) < request.topk:
+                continue
+            if check.is_met(kept) is not False:
+                break
+            if attempt + 1 < self.settings.max_tries:
+                kept = []
+        delivered = kept or spoiled[: request.topk]
+        if not delivered:
+            raise ChatError(
+                f"The model wrote no documents in {record.tries} tries: raise max_tokens, or take a model that follows "
+                "instructions."
+            )
+        if not kept:
+            record.dropped -= len(delivered)
+        record.quality_checked = check.is_met(delivered)
+        record.unmet = check.unmet if record.quality_checked is False else None
+        return tuple(delivered)
+
+    async def _ask(self, request: SearchRequest, record: _Record, attempt: int, count: int, check: Check) -> ChatReply:
+        settings = self.settings
+        prompt = self._writer.write(request, count=count, gives_answer=check.gives_answer)
+        system = settings.system
+        if system is None and (settings.mode == "sft" or settings.compat):
+            system = ""
+        messages = [] if system is None else [{"role": "system", "content": system}]
+        tokens = UPSTREAM_MAX_TOKENS if settings.compat else 100 + 4 * count * settings.document_words
+        options = {
+            "max_tokens": settings.max_tokens or tokens,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            **settings.extra,
+        }
+        record.tries += 1
+        reply = await self._client.chat(
+            [*messages, {"role": "user", "content": prompt}],
+            seed=combine_seed(request.seed, attempt),
+            options=options,
+            send_seed=settings.send_seed,
+        )
+        record.add(reply)
+        return reply
+
+    def __copy__(self) -> SimulatedEngine:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SimulatedEngine:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.client_settings, self.settings)
+
+
+@dataclass(slots=True)
+class _Record:
+    """What happened while one request was answered."""
+
+    tries: int = 0
+    dropped: int = 0
+    cut: int = 0
+    retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    model: str | None = None
+    quality_checked: bool | None = None
+    unmet: str | None = None
+
+    def add(self, reply: ChatReply) -> None:
+        self.retries += reply.retries
+        self.input_tokens += reply.input_tokens
+        self.output_tokens += reply.output_tokens
+        self.cost += reply.cost
+        self.model = reply.model
+
+    def as_metadata(self) -> dict[str, Any]:
+        return {
+            "quality_checked": self.quality_checked,
+            "tries": self.tries,
+            "unmet": self.unmet,
+            "documents_dropped": self.dropped,
+            "cut": self.cut,
+            "retries": self.retries,
+            "model": self.model,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+        }
+
+
+_CLIENT_OPTIONS = frozenset(f.name for f in fields(ClientSettings)) - {"base_url", "model"}
+_OPTIONS = frozenset(f.name for f in fields(SimulationSettings)) - {"mode", "check"}
+
+
+def _make(
+    mode: Literal["prompt", "sft"],
+    simulation_llm: str | None = None,
+    base_url: str | Sequence[str] | None = None,
+    check: bool | None = None,
+    **options: Any,
+) -> SimulatedEngine:
+    unknown = sorted(set(options) - _OPTIONS - _CLIENT_OPTIONS)
+    if unknown:
+        known = ", ".join(["simulation_llm", "base_url", "check", *sorted(_OPTIONS | _CLIENT_OPTIONS)])
+        raise ConfigError(
+            f"Search mode 'simulate_{mode}' doesn't take {', '.join(map(repr, unknown))}. It takes {known}."
+        )
+    if base_url is None:
+        raise ConfigError(
+            f"Search mode 'simulate_{mode}' needs base_url, the address of an OpenAI-compatible server (sglang, vLLM, "
+            "llama.cpp's), such as http://127.0.0.1:6001/v1."
+        )
+    client = {name: value for name, value in options.items() if name in _CLIENT_OPTIONS}
+    simulation = {name: value for name, value in options.items() if name in _OPTIONS}
+    return SimulatedEngine(
+        ClientSettings(base_url=base_url, model=simulation_llm, **client),
+        SimulationSettings(mode=mode, check=check, **simulation),
+    )
+
+
+def simulate_prompt(
+    simulation_llm: str | None = None,
+    base_url: str | Sequence[str] | None = None,
+    check: bool | None = None,
+    **options: Any,
+) -> SimulatedEngine:
+    """The engine of `search_mode="simulate_prompt"`: an instruct model with a few-shot prompt.
+
+    Args:
+        simulation_llm: The model's name on the server; left out: the one that it serves.
+        base_url: The server's address, or several.
+        check: Whether documents are checked; left out: yes.
+        **options: Attributes of `SimulationSettings` and `ClientSettings`.
+
+    Raises:
+        ConfigError: An option is wrong, or unknown, or `base_url` is missing.
+        MissingPackageError: `aiohttp` isn't installed.
+    """
+    return _make("prompt", simulation_llm, base_url, check, **options)
+
+
+def simulate_sft(
+    simulation_llm: str | None = None,
+    base_url: str | Sequence[str] | None = None,
+    check: bool | None = None,
+    **options: Any,
+) -> SimulatedEngine:
+    """The engine of `search_mode="simulate_sft"`: a fine-tuned simulator with the paper's short prompt.
+
+    The arguments are those of `simulate_prompt`.
+    """
+    return _make("sft", simulation_llm, base_url, check, **options)

@@ -1,0 +1,158 @@
+"""The prompts of simulated search: text files that users can replace, and the values that go into them.
+
+A prompt file is plain text with placeholders: `{query}`, `{question}`, `{answers}` (all golden answers), `{count}` (how
+many documents, as a word), `{documents}` ("document" or "documents"), `{words}` (words a document), `{persona}`,
+`{style}` and `{language}`. A value is put in as it is: braces in it are text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from zs_env.actions import clean_text
+from zs_env.errors import ConfigError
+from zs_env.types import SearchRequest
+
+__all__ = ["PERSONAS", "PROMPT_FILES", "PromptWriter", "load_prompts"]
+
+Mode = Literal["prompt", "sft"]
+
+PROMPT_FILES: Mapping[Mode, tuple[str, ...]] = MappingProxyType(
+    {"prompt": ("prompt_useful", "prompt_useful_step", "prompt_noisy"), "sft": ("sft_useful", "sft_noisy")}
+)
+"""The prompts of each mode: names of files, without `.txt`."""
+
+PERSONAS: Mapping[str, str] = MappingProxyType(
+    {
+        "Google": "Its documents read like snippets of web pages of many kinds.",
+        "Wikipedia": "Its documents read like passages of encyclopedia articles.",
+    }
+)
+"""How the documents of known personas read. Any other text will do as a persona too, for example a domain."""
+
+MAX_QUERY_CHARS = 2_000
+MAX_QUESTION_CHARS = 8_000
+
+_PLACEHOLDER = re.compile(r"{([a-z_]+)}")
+_VALUES = frozenset(("query", "question", "answers", "count", "documents", "words", "persona", "style", "language"))
+_COUNTS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def load_prompts(mode: Mode, folder: str | PathLike[str] | None = None, *, upstream: bool = False) -> Mapping[str, str]:
+    """Read the prompts of a mode: those that ship, and in their place those of the same name in a folder.
+
+    Args:
+        mode: "prompt" or "sft".
+        folder: Where one's own prompts lie; files of other modes may lie there too.
+        upstream: Whether to read the paper's own, letter for letter.
+
+    Raises:
+        ConfigError: The folder holds none of the mode's files, or a prompt lacks `{query}`, or has a placeholder that
+            doesn't exist.
+    """
+    if upstream:
+        return {f"{mode}_{kind}": _shipped(f"upstream_{mode}_{kind}") for kind in ("useful", "noisy")}
+    names = PROMPT_FILES[mode]
+    prompts = {name: _shipped(name) for name in names}
+    if folder is not None:
+        given = {name: Path(folder).expanduser() / f"{name}.txt" for name in names}
+        given = {name: path for name, path in given.items() if path.is_file()}
+        if not given:
+            raise ConfigError(
+                f"prompts={str(folder)!r} must be a folder with at least one of {', '.join(f'{n}.txt' for n in names)};"
+                f" it has none. Those that ship lie in {Path(__file__).parent / 'prompts'}."
+            )
+        prompts |= {name: _own(path) for name, path in given.items()}
+    return prompts
+
+
+@cache
+def _shipped(name: str) -> str:
+    return (resources.files("zs_env.engines.llm") / "prompts" / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def _own(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The prompt {path} can't be read as UTF-8 text: {error}.") from error
+    placeholders = set(_PLACEHOLDER.findall(text))
+    if "query" not in placeholders or placeholders - _VALUES:
+        raise ConfigError(
+            f"The prompt {path} must hold {{query}}, and no placeholders but "
+            f"{', '.join(f'{{{name}}}' for name in sorted(_VALUES))}; it holds {sorted(placeholders)}."
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptWriter:
+    """Writes the prompt of a request.
+
+    Attributes:
+        mode: "prompt" or "sft".
+        prompts: What `load_prompts` gave.
+        persona: Which search engine the model plays.
+        style: How its documents read; left out: what `PERSONAS` says, or that they come from there.
+        language: The language of the documents.
+        document_words: About how many words a document has.
+        upstream: Whether to fill the prompt as the paper's code does: the first golden answer alone.
+    """
+
+    mode: Mode
+    prompts: Mapping[str, str]
+    persona: str = "Google"
+    style: str | None = None
+    language: str = "English"
+    document_words: int = 30
+    upstream: bool = False
+    _fixed: dict[str, str] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        style = PERSONAS.get(self.persona, f"Its documents read like passages from {self.persona}.")
+        self._fixed.update(
+            persona=self.persona,
+            style=style if self.style is None else self.style,
+            language=self.language,
+            words=str(self.document_words),
+        )
+
+    def write(self, request: SearchRequest, *, count: int, gives_answer: bool) -> str:
+        """The prompt for a request.
+
+        Args:
+            request: The request.
+            count: How many documents to ask for.
+            gives_answer: Whether useful documents may hold the question's final answer.
+        """
+        kind: str = request.quality
+        if kind == "useful" and not gives_answer and f"{self.mode}_useful_step" in self.prompts:
+            kind = "useful_step"
+        question = request.question
+        if self.upstream:
+            values = {"query": request.query, "question": question.question, "answers": question.golden_answers[0]}
+        else:
+            values = {
+                **self._fixed,
+                "query": _cut(request.query, MAX_QUERY_CHARS),
+                "question": _cut(question.question, MAX_QUESTION_CHARS),
+                "answers": " or ".join(dict.fromkeys(" ".join(g.split()) for g in question.golden_answers)),
+                "count": _COUNTS[count] if count < len(_COUNTS) else str(count),
+                "documents": "document" if count == 1 else "documents",
+            }
+        prompt = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), self.prompts[f"{self.mode}_{kind}"])
+        return clean_text(prompt)
+
+
+def _cut(text: str, max_chars: int) -> str:
+    """A text on one line, which can't begin a round of its own in the prompt, and not longer than a prompt can bear."""
+    text = " ".join(text.replace("\x00", " ").split())
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
