@@ -16,6 +16,7 @@ from agents.algorithm import TrainingSettings
 from agents.config_files import Layer, load_preset, merge, preset_names
 from agents.config_sections import (
     ALGORITHMS,
+    SEARCH_FILES,
     EpisodeConfig,
     EvaluationConfig,
     LearnerConfig,
@@ -137,6 +138,9 @@ class TrainConfig:
             source = record[section]["source"]
             if source is not None and Path(source).exists():
                 record[section]["source"] = Path(source).name
+        for key in SEARCH_FILES:
+            if record["search"][key] is not None:
+                record["search"][key] = Path(record["search"][key]).name
         return record
 
 

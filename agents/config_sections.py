@@ -11,6 +11,8 @@ from agents.questions import NoiseSchedule
 from agents.samplers.base import SamplingSettings
 from zs_env.curriculum import Curriculum, check_probability, check_whole
 from zs_env.engines import make_engine
+from zs_env.engines.around import Budget, around
+from zs_env.engines.around.timing import check_seconds
 from zs_env.episode import EpisodeSettings
 from zs_env.errors import ConfigError
 from zs_env.rewards import make_reward
@@ -19,6 +21,8 @@ from zs_env.types import SearchEngine
 __all__ = [
     "ALGORITHMS",
     "PRESETS",
+    "SEARCH_AROUND",
+    "SEARCH_FILES",
     "EpisodeConfig",
     "EvaluationConfig",
     "LearnerConfig",
@@ -32,6 +36,21 @@ __all__ = [
 
 ALGORITHMS: dict[str, tuple[str, ...]] = {"grpo": ("grpo",), "ppo": ("ppo", "critic"), "reinforce": ("reinforce",)}
 """The algorithms, each with the sections that are its own."""
+
+SEARCH_FILES = ("cache", "record", "replay", "budget_file")
+"""The keys of [search] that name files of this machine."""
+
+SEARCH_AROUND = (
+    *SEARCH_FILES,
+    "tries",
+    "deadline_s",
+    "timeout_s",
+    "max_in_flight",
+    "budget_requests",
+    "budget_tokens",
+    "budget_cost",
+)
+"""The keys of [search] that are no part of what an engine answers: they may change when a run goes on."""
 
 PRESETS = Path(__file__).parent / "presets"
 """Where presets lie, and the models that ship with them."""
@@ -136,17 +155,72 @@ class SearchConfig:
         simulation_llm: The model that plays the search engine, where the mode takes one.
         base_url: Its server, where the mode takes one.
         topk: Documents a search.
+        cache: A file that keeps what was found; see `zs_env.engines.around`, as for all that follow.
+        record: A file to write all searches into.
+        replay: Such a file to answer from: no engine is made, and nothing else of what follows has an effect.
+        tries: The most tries of a search.
+        deadline_s: The most seconds of a search, all its tries included.
+        timeout_s: The most seconds of a try.
+        max_in_flight: The most searches at the same time.
+        budget_requests: The most searches that are paid; once a budget is used up, the run stops.
+        budget_tokens: The most tokens, where the engine reports them.
+        budget_cost: The most money, where the engine reports it.
+        budget_file: Where the budget is counted on after a restart; without it, each run counts anew.
     """
 
     mode: str = "template"
     simulation_llm: str | None = None
     base_url: str | None = None
     topk: int = 5
+    cache: str | None = None
+    record: str | None = None
+    replay: str | None = None
+    tries: int = 1
+    deadline_s: float | None = None
+    timeout_s: float | None = None
+    max_in_flight: int | None = None
+    budget_requests: int | None = None
+    budget_tokens: int | None = None
+    budget_cost: float | None = None
+    budget_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.record is not None and self.replay is not None:
+            raise ConfigError(f"Give either record (got {self.record!r}) or replay (got {self.replay!r}), not both.")
+        check_whole("tries", self.tries, least=1)
+        if self.max_in_flight is not None:
+            check_whole("max_in_flight", self.max_in_flight, least=1)
+        for name in ("deadline_s", "timeout_s"):
+            if getattr(self, name) is not None:
+                check_seconds(name, getattr(self, name))
+        self._budget()
 
     def make_engine(self) -> SearchEngine:
-        """The engine; an option that the mode doesn't take is an error that names it."""
+        """The engine, with what is put around it; an option that the mode doesn't take is an error that names it."""
         given = {"simulation_llm": self.simulation_llm, "base_url": self.base_url}
-        return make_engine(self.mode, **{name: value for name, value in given.items() if value is not None})
+        options = {name: value for name, value in given.items() if value is not None}
+        return around(
+            lambda: make_engine(self.mode, **options),
+            cache=self.cache,
+            record=self.record,
+            replay=self.replay,
+            tries=self.tries,
+            deadline_s=self.deadline_s,
+            timeout_s=self.timeout_s,
+            max_in_flight=self.max_in_flight,
+            budget=self._budget(),
+        )
+
+    def _budget(self) -> Budget | None:
+        limits = {"requests": self.budget_requests, "tokens": self.budget_tokens, "cost": self.budget_cost}
+        if all(limit is None for limit in limits.values()):
+            if self.budget_file is not None:
+                raise ConfigError(
+                    f"budget_file (got {self.budget_file!r}) counts a budget, and there is none: give budget_requests, "
+                    "budget_tokens or budget_cost, too."
+                )
+            return None
+        return Budget(path=self.budget_file, on_spent="stop", **limits)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

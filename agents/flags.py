@@ -33,6 +33,17 @@ FLAGS: dict[str, tuple[str, str]] = {
     "simulation_llm": ("search", "simulation_llm"),
     "base_url": ("search", "base_url"),
     "topk": ("search", "topk"),
+    "cache": ("search", "cache"),
+    "record": ("search", "record"),
+    "replay": ("search", "replay"),
+    "tries": ("search", "tries"),
+    "deadline_s": ("search", "deadline_s"),
+    "timeout_s": ("search", "timeout_s"),
+    "max_in_flight": ("search", "max_in_flight"),
+    "budget_requests": ("search", "budget_requests"),
+    "budget_tokens": ("search", "budget_tokens"),
+    "budget_cost": ("search", "budget_cost"),
+    "budget_file": ("search", "budget_file"),
     "start_threshold": ("noise", "start_threshold"),
     "end_threshold": ("noise", "end_threshold"),
     "max_turns": ("episode", "max_turns"),
@@ -73,6 +84,17 @@ PLAYING_FLAGS = (
     "simulation_llm",
     "base_url",
     "topk",
+    "cache",
+    "record",
+    "replay",
+    "tries",
+    "deadline_s",
+    "timeout_s",
+    "max_in_flight",
+    "budget_requests",
+    "budget_tokens",
+    "budget_cost",
+    "budget_file",
     "max_turns",
     "prompt",
     "max_new_tokens",
@@ -92,6 +114,17 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     add("--simulation-llm", metavar="MODEL", help="the model that plays the search engine, where the mode takes one")
     add("--base-url", metavar="URL", help="the server of that model")
     add("--topk", type=int, metavar="N", help="documents a search")
+    add("--cache", metavar="FILE", help="keep what was found in this file, and search nothing twice")
+    add("--record", metavar="FILE", help="write all searches into this file")
+    add("--replay", metavar="FILE", help="answer searches from such a file, without the engine")
+    add("--tries", type=int, metavar="N", help="the most tries of a search (1)")
+    add("--deadline-s", type=float, metavar="S", help="the most seconds of a search, all its tries included")
+    add("--timeout-s", type=float, metavar="S", help="the most seconds of a try")
+    add("--max-in-flight", type=int, metavar="N", help="the most searches at the same time")
+    add("--budget-requests", type=int, metavar="N", help="stop once so many searches were made")
+    add("--budget-tokens", type=int, metavar="N", help="stop once the engine reports so many tokens")
+    add("--budget-cost", type=float, metavar="C", help="stop once the engine reports such a cost")
+    add("--budget-file", metavar="FILE", help="count the budget on in this file, over restarts and runs")
 
 
 def _add_episode_flags(group: argparse._ArgumentGroup) -> None:

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 from agents.checkpoints import Checkpoints, read_state
 from agents.config import ALGORITHMS, TrainConfig
+from agents.config_sections import SEARCH_AROUND, SEARCH_FILES
 from agents.conversation import RolloutSettings
 from agents.errors import CheckpointError, ModelError
 from agents.files import cut_file
@@ -40,6 +41,7 @@ _FREE = {
     "run.save_trajectories_every",
     "run.num_saved_trajectories",
     "alarm.action",
+    *(f"search.{key}" for key in SEARCH_AROUND),
 }
 """What may change when a run goes on: its result is the same."""
 
@@ -72,8 +74,19 @@ class ResumePoint:
 
 
 def resumed_sections(run: RunFolder, given: Mapping[str, Mapping[str, Any]]) -> Sections:
-    """The settings that a run was begun with, and over them what is given again."""
+    """The settings that a run was begun with, and over them what is given again.
+
+    Raises:
+        ConfigError: It searched with a file (a cache, a record, …) that isn't here, and none is given.
+    """
     sections: Sections = {name: dict(values) for name, values in run.read("config.json").items()}
+    for key in SEARCH_FILES:
+        recorded = sections.get("search", {}).get(key)
+        if recorded and key not in given.get("search", {}) and not Path(recorded).exists():
+            raise ConfigError(
+                f"The run searched with {key} {recorded!r}, which isn't here; a run's record holds names, not paths. "
+                f"Give --{key.replace('_', '-')} with its path again."
+            )
     for name, values in given.items():
         sections.setdefault(name, {}).update(values)
     algorithm = sections.get("run", {}).get("algorithm")
@@ -237,6 +250,7 @@ def resume_command(run: RunFolder, config: TrainConfig, *, model: bool) -> str:
     if run.root != Path("runs"):
         parts += ["--runs", str(run.root)]
     sources = [("--questions", config.questions.source), ("--eval-questions", config.evaluation.source)]
+    sources += [(f"--{key.replace('_', '-')}", getattr(config.search, key)) for key in SEARCH_FILES]
     for flag, source in [*sources, ("--model", config.model.source if model else None)]:
         if source and Path(source).exists() and Path(source).name != source:
             parts += [flag, source]

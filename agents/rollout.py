@@ -21,7 +21,7 @@ from agents.samplers.base import Generation, GenerationRequest, Sampler
 from agents.trajectory import Trajectory
 from zs_env.bridge import run_blocking
 from zs_env.episode import EpisodeSettings
-from zs_env.errors import EngineContractError, ZeroSearchError
+from zs_env.errors import BudgetError, EngineContractError, ZeroSearchError
 from zs_env.types import SearchEngine, SearchRequest, SearchResult, SyncSearchEngine
 
 __all__ = ["EpisodeTask", "RolloutResult", "RolloutSettings", "rollout", "rollout_sync"]
@@ -77,6 +77,7 @@ async def rollout(
     Raises:
         RolloutError: More episodes failed than `settings.max_failure_rate` allows.
         NonFiniteError: The policy's logits are NaN or infinite.
+        BudgetError: The budget for searches is used up, and the engine asks for the run to stop.
     """
     began = time.perf_counter()
     play = _Play(sampler, engine)
@@ -237,6 +238,8 @@ def _search_now(engine: SyncSearchEngine, requests: list[SearchRequest]) -> list
         if isinstance(results, list) and len(results) == len(requests):
             return results
         error: Exception = _wrong_count(engine, len(requests), results)
+    except BudgetError:
+        raise
     except Exception as raised:
         error = raised
     if len(requests) == 1:
@@ -250,6 +253,8 @@ async def _search_one(engine: SearchEngine, request: SearchRequest) -> SearchRes
         if isinstance(results, list) and len(results) == 1:
             return results[0]
         return _failure(engine, _wrong_count(engine, 1, results))
+    except BudgetError:
+        raise
     except Exception as error:
         return _failure(engine, error)
 

@@ -32,6 +32,7 @@ from typing import IO, Any, Protocol
 
 import torch
 
+from agents.config_sections import SEARCH_AROUND
 from agents.errors import RunBusyError, RunExistsError
 from agents.files import remove, write_json
 from agents.policy import SETTINGS_FILE
@@ -280,7 +281,7 @@ def _lock(path: Path) -> IO[bytes]:
 def checkpoint_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of its training, of a run's whole record: enough to play it as it was trained."""
     model = {key: record["model"][key] for key in ("dtype", "chat_template")}
-    return {"schema": CHECKPOINT_SCHEMA, "model": model} | {name: record[name] for name in _PLAYED_BY}
+    return {"schema": CHECKPOINT_SCHEMA, "model": model} | {name: _played(name, record[name]) for name in _PLAYED_BY}
 
 
 def read_checkpoint_settings(checkpoint: Path) -> dict[str, dict[str, Any]]:
@@ -297,7 +298,7 @@ def read_checkpoint_settings(checkpoint: Path) -> dict[str, dict[str, Any]]:
     own = _read_record(checkpoint / SETTINGS_FILE)
     schema = str(own.get("schema"))
     if schema == CHECKPOINT_SCHEMA:
-        return {name: dict(own[name]) for name in ("model", *_PLAYED_BY) if isinstance(own.get(name), dict)}
+        return {name: _played(name, own[name]) for name in ("model", *_PLAYED_BY) if isinstance(own.get(name), dict)}
     if schema.startswith(CHECKPOINT_SCHEMA.partition("/")[0] + "/"):
         raise ConfigError(
             f"{str(checkpoint / SETTINGS_FILE)!r} has schema {schema!r}; this version reads {CHECKPOINT_SCHEMA!r}."
@@ -306,7 +307,12 @@ def read_checkpoint_settings(checkpoint: Path) -> dict[str, dict[str, Any]]:
     if not all(isinstance(run.get(name), dict) for name in ("run", "model", *_PLAYED_BY)):
         return {}
     model = {key: run["model"][key] for key in ("dtype", "chat_template") if key in run["model"]}
-    return {"model": model} | {name: run[name] for name in _PLAYED_BY}
+    return {"model": model} | {name: _played(name, run[name]) for name in _PLAYED_BY}
+
+
+def _played(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A section without what was around the engine in training (its cache, its budget, …): that was for training."""
+    return {key: value for key, value in values.items() if section != "search" or key not in SEARCH_AROUND}
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -65,15 +65,24 @@ class Budget:
 
 
 def tokens_of(result: SearchResult) -> int:
-    """The tokens that a result's metadata report: `usage`, as OpenAI's API gives it, or a number `tokens`; else 0."""
+    """The tokens that a result's metadata report.
+
+    They are in `input_tokens` and `output_tokens`, in `usage` as OpenAI's API gives it, or in `tokens`; else 0.
+    """
     metadata = result.metadata or {}
     usage = metadata.get("usage")
-    if isinstance(usage, Mapping):
-        total = usage.get("total_tokens")
-        parts = (total,) if _is_count(total) else (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-    else:
-        parts = (metadata.get("tokens"),)
-    return sum(int(part) for part in parts if _is_count(part) and part is not None)
+    places = [metadata, usage] if isinstance(usage, Mapping) else [metadata]
+    for names in (
+        ("total_tokens",),
+        ("input_tokens", "output_tokens"),
+        ("prompt_tokens", "completion_tokens"),
+        ("tokens",),
+    ):
+        for place in places:
+            counts = [int(place[name]) for name in names if _is_count(place.get(name))]
+            if counts:
+                return sum(counts)
+    return 0
 
 
 def _is_count(value: object) -> bool:

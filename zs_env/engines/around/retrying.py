@@ -36,7 +36,7 @@ class RetryingEngine(Wrapper):
     `first_wait_s` · 2^(n-1), at most `longest_wait_s` ("full jitter"), so that many callers don't come back at the same
     moment. An engine that says when to come back, by `metadata={"retry_after_s": 3.0}`, isn't asked earlier.
 
-    A result has `retries` in its metadata, the number of tries after the first; its cost is that of all tries.
+    A result has `search_tries` in its metadata, how often it was asked for; its cost is that of all tries.
 
     Args:
         engine: What is asked.
@@ -85,22 +85,22 @@ class RetryingEngine(Wrapper):
 
     async def _go_on(self, request: SearchRequest, result: SearchResult, began: float) -> SearchResult:
         """A first result, or that of the last try after it."""
-        cost, retries = result.cost, 0
-        while retries + 1 < self._tries and self._worth_retrying(result):
-            wait = self._pause(result, retries)
+        cost, tries = result.cost, 1
+        while tries < self._tries and self._worth_retrying(result):
+            wait = self._pause(result, tries)
             left = self._left(began)
             if left is not None and wait >= left:
                 break
             await self._sleep(wait)
             [result] = await self._ask([request], began)
-            retries += 1
+            tries += 1
             cost += result.cost
-        if retries:
+        if tries > 1:
             result = replace(result, cost=cost, latency_s=max(self._clock() - began, 0.0))
-        return with_metadata(result, retries=retries)
+        return with_metadata(result, search_tries=tries)
 
-    def _pause(self, result: SearchResult, retries: int) -> float:
-        wait = self._rng.uniform(0.0, min(self._longest_wait_s, self._first_wait_s * 2.0 ** min(retries, 60)))
+    def _pause(self, result: SearchResult, tries: int) -> float:
+        wait = self._rng.uniform(0.0, min(self._longest_wait_s, self._first_wait_s * 2.0 ** min(tries - 1, 60)))
         asked = (result.metadata or {}).get("retry_after_s")
         if isinstance(asked, (int, float)) and asked > wait:
             wait = min(float(asked), max(self._longest_wait_s, wait))

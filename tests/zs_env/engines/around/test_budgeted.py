@@ -127,6 +127,7 @@ def test_engines_may_share_a_budget() -> None:
         ({"usage": {"prompt_tokens": 5, "completion_tokens": 2}}, 7),
         ({"usage": {"prompt_tokens": 5, "total_tokens": None}}, 5),
         ({"usage": {}}, 0),
+        ({"input_tokens": 5, "output_tokens": 2}, 7),
         ({"tokens": 7}, 7),
         ({"tokens": "7"}, 0),
         (None, 0),

@@ -34,7 +34,7 @@ def test_only_the_failed_requests_of_a_batch_are_asked_again() -> None:
     assert texts(results) == [f"About {query}." for query in "abcd"]
     assert engine.calls[0] == list("abcd")
     assert sorted(engine.calls[1:]) == [["b"], ["d"], ["d"]]
-    assert [result.metadata for result in results] == [{"retries": n} for n in (0, 1, 0, 2)]
+    assert [result.metadata for result in results] == [{"search_tries": n} for n in (1, 2, 1, 3)]
 
 
 def test_tries_are_bounded_and_pauses_double_up_to_the_longest() -> None:
@@ -42,7 +42,7 @@ def test_tries_are_bounded_and_pauses_double_up_to_the_longest() -> None:
     [result] = play(engine, time=time, tries=6, first_wait_s=1.0, longest_wait_s=5.0)
     assert len(engine.calls) == 6
     assert time.slept == [1.0, 2.0, 4.0, 5.0, 5.0]
-    assert (result.error, result.metadata) == ("down", {"retries": 5})
+    assert (result.error, result.metadata) == ("down", {"search_tries": 6})
     assert result.cost == 3.0  # all six tries were paid
     assert result.latency_s == 17.0
 

@@ -1,0 +1,131 @@
+"""What the command line puts around the search engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agents.config_sections
+from agents.cli import main, parser
+from agents.config import TrainConfig, load_config
+from agents.config_sections import SEARCH_AROUND, SearchConfig
+from agents.flags import PLAYING_FLAGS, sections_of
+from agents.resume import resumed_sections
+from agents.runs import RunFolder
+from tests.agents.resuming import assert_equal_runs, lines_of
+from zs_env.engines import TemplateEngine
+from zs_env.engines.around import CachedEngine, LimitedEngine, RecordingEngine, ReplayEngine, RetryingEngine
+from zs_env.errors import ConfigError
+
+FEW = """
+[run]
+threads = 1
+checkpoint_every = 1
+[training]
+total_steps = 2
+questions_per_step = 2
+group_size = 4
+[evaluation]
+limit = 1
+noise = [0.5]
+"""
+
+
+def config_of(*flags: object) -> TrainConfig:
+    return load_config(sections_of(parser().parse_args(["train", "--model", "m", *map(str, flags)])))
+
+
+def train(runs: Path, name: str, *flags: object) -> int:
+    settings = runs / "few.toml"
+    runs.mkdir(exist_ok=True)
+    settings.write_text(FEW)
+    given = ["--preset", "quickstart", "--config", settings, "--runs", runs, "--run-name", name, *flags]
+    return main(["train", *map(str, given)])
+
+
+def test_flags_reach_what_is_put_around_the_engine(tmp_path: Path) -> None:
+    files = [word for key in ("cache", "record") for word in (f"--{key}", tmp_path / key)]
+    limits: list[object] = ["--tries", 3, "--deadline-s", 90, "--timeout-s", 5, "--max-in-flight", 4]
+    budget: list[object] = ["--budget-requests", 9, "--budget-tokens", 8, "--budget-cost", 1.5]
+    config = config_of(*files, *limits, *budget, "--budget-file", tmp_path / "budget")
+    engine: Any = config.search.make_engine()
+    found = []
+    while hasattr(engine, "engine"):
+        found.append(type(engine))
+        engine = engine.engine
+    assert found[:4] == [RecordingEngine, CachedEngine, RetryingEngine, LimitedEngine]
+    assert isinstance(engine, TemplateEngine)
+    assert config.search.budget_tokens == 8
+    assert isinstance(config_of().search.make_engine(), TemplateEngine)
+    assert set(SEARCH_AROUND) <= set(PLAYING_FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"record": "a", "replay": "b"}, "record .* or replay"),
+        ({"tries": 0}, "tries"),
+        ({"timeout_s": 0.0}, "timeout_s"),
+        ({"deadline_s": -1.0}, "deadline_s"),
+        ({"max_in_flight": 0}, "max_in_flight"),
+        ({"budget_requests": -1}, "requests"),
+        ({"budget_file": "b"}, "there is none"),
+    ],
+)
+def test_wrong_settings_are_told_before_anything_begins(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SearchConfig(**values)
+
+
+def test_a_recorded_run_is_replayed_bit_by_bit_without_its_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, runs = tmp_path / "elsewhere" / "searches.jsonl", tmp_path / "runs"
+    assert train(runs, "recorded", "--record", record) == 0
+    assert len(lines_of(record)) > 10
+    settings = json.loads((runs / "recorded" / "config.json").read_text())["search"]
+    assert settings["record"] == "searches.jsonl"  # no path of this machine
+    played = json.loads((runs / "recorded" / "checkpoint" / "zerosearch.json").read_text())["search"]
+    assert not set(SEARCH_AROUND) & set(played)  # who plays the policy writes into no record
+
+    def offline(*_: Any, **__: Any) -> Any:
+        raise AssertionError("A replay made the engine.")
+
+    monkeypatch.setattr(agents.config_sections, "make_engine", offline)
+    assert isinstance(SearchConfig(replay=str(record)).make_engine(), ReplayEngine)
+    assert train(runs, "replayed", "--replay", record) == 0
+    assert_equal_runs(runs / "recorded", runs / "replayed")
+    raw = [(runs / name / "trajectories.jsonl").read_bytes() for name in ("recorded", "replayed")]
+    assert raw[0] == raw[1]
+
+    run = RunFolder("recorded", root=runs, resume=True)
+    with pytest.raises(ConfigError, match=r"record 'searches.jsonl', which isn't here.*--record"):
+        resumed_sections(run, {})
+    assert resumed_sections(run, {"search": {"record": str(record)}})["search"]["record"] == str(record)
+
+
+def test_a_replay_of_another_run_stops_and_says_what_is_missing(tmp_path: Path, capsys: Any) -> None:
+    record = tmp_path / "searches.jsonl"
+    shown = [
+        "ask",
+        "What is the capital of Kenya?",
+        "--script",
+        "<search>Kenya</search>",
+        "--script",
+        "<answer>x</answer>",
+    ]
+    assert main([*shown, "--record", str(record)]) == 0
+    assert main([*shown, "--replay", str(record)]) == 0
+    assert train(tmp_path / "runs", "other", "--replay", record) == 2
+    assert "The record 'searches.jsonl' doesn't hold this search: query" in capsys.readouterr().err
+
+
+def test_a_budget_that_is_used_up_stops_the_run_with_the_way_on(tmp_path: Path, capsys: Any) -> None:
+    assert train(tmp_path, "poor", "--budget-requests", 8) == 2
+    told = capsys.readouterr().err
+    assert "The budget for searches is used up" in told
+    assert "In training step 0" in told
+    assert "--resume --run-name poor" in told
