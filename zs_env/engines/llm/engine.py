@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -146,6 +148,16 @@ class SimulatedEngine:
     def name(self) -> str:
         """The engine's name in records: its search mode."""
         return f"simulate_{self.settings.mode}"
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of what its answers depend on: the model (its server, if it has no name) and how it plays."""
+        client = self._client.settings
+        settings = {item.name: getattr(self.settings, item.name) for item in fields(self.settings)}
+        settings["prompts"] = dict(self._writer.prompts)
+        model = [client.model] if client.model else [None, client.base_url]
+        text = json.dumps([model, settings], sort_keys=True, default=repr)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def client_settings(self) -> ClientSettings:
