@@ -8,8 +8,8 @@ It must be whole words ("Ada" is not in "Canada"), but for scripts that put no s
 not taken for the number 1: it is in every other sentence.
 
 **Where a check means nothing**, it says None: for answers that are yes or no; that are nothing but function words (but
-"US" is looked for as it is written); or that stand in the question itself, as in "Who is older, A or B?". Of several
-golden answers, those that mean something are looked for.
+"US" and ".in" are looked for as they are written); or that stand in the question itself, as in "Who is older, A or
+B?". Of several golden answers, those that mean something are looked for.
 
 **What is checked.** *Noisy*: no document holds a golden answer. *Useful*, single-hop: some document holds one.
 *Useful*, multi-hop: the documents are about the query (they hold at least half of its content words, inflected or
@@ -171,18 +171,26 @@ class _Golden:
         self.is_yes_no = " ".join(normal) in _YES_NO
         self.is_small = bool(normal) and all(word in _FUNCTION_WORDS for word in normal)
         letters = answer.strip().replace(".", "")
-        self._acronym: re.Pattern[str] | None = None
-        if self.is_small and letters.isupper() and letters.isalpha() and 2 <= len(letters) <= 5:
+        self._literal: re.Pattern[str] | None = None
+        if (self.is_small or self.is_yes_no) and re.fullmatch(r"\.\w+", answer.strip()):
+            self._literal = re.compile(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", re.IGNORECASE)
+        if (
+            self._literal is None
+            and self.is_small
+            and letters.isupper()
+            and letters.isalpha()
+            and 2 <= len(letters) <= 5
+        ):
             dotted = r"\.?".join(letters)
-            self._acronym = re.compile(rf"(?<!\w){dotted}(?!\w)")
+            self._literal = re.compile(rf"(?<!\w){dotted}(?!\w)")
 
     @property
     def means_something(self) -> bool:
-        return self.has_words and not self.is_yes_no and (not self.is_small or self._acronym is not None)
+        return self._literal is not None or (self.has_words and not self.is_yes_no and not self.is_small)
 
     def is_in(self, text: str, squad: str, views: Sequence[str]) -> bool:
-        if self._acronym is not None:
-            return self._acronym.search(text) is not None
+        if self._literal is not None:
+            return self._literal.search(text) is not None
         if self._squad in squad or any(form in view for view in views for form in self._forms):
             return True
         return any(form in view.replace(" ", "") for view in views for form in self._unspaced)

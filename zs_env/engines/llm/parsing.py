@@ -18,7 +18,7 @@ from zs_env.types import Document
 
 __all__ = ["ParsedReply", "parse_reply"]
 
-MAX_CHARS = 200_000
+MAX_CHARS = 100_000
 
 _WORDS = (
     "document|documento|dokument|doc|documentation|passage|result|snippet|документ|belge|tài liệu|"
@@ -28,8 +28,8 @@ _MARKS = r"[*_#>`\s]{0,12}"
 _TITLE = r"\(\s*[Tt]itle\s*:"
 # "Doc 1: …", "**Document #2** - …", "Doc 3(Title: T) …"; on one line with others only where the number goes on.
 _WORD_MARK = re.compile(
-    rf"(?P<start>^{_MARKS}|(?<=[\s.!?*_]){_MARKS})(?:{_WORDS})s?\.?\s{{0,2}}[#№]?\s{{0,2}}[\[(]?(?P<number>\d{{1,4}})[\])]?"
-    rf"[*_`]{{0,3}}\s{{0,2}}(?:[:：.\-–—|)]+|(?={_TITLE})|$)[*_`]{{0,3}}",
+    rf"(?P<start>^{_MARKS}|(?<=[\s.!?*_]){_MARKS})[\[(]?(?:{_WORDS})s?\.?\s{{0,2}}[#№]?\s{{0,2}}[\[(]?(?P<number>\d{{1,4}})[\])]?"
+    rf"[*_`]{{0,3}}\s{{0,2}}(?:[:：.\-–—|)]+|(?={_TITLE})|(?<=\])|(?<=\]\s)|$)[*_`]{{0,3}}",
     re.IGNORECASE | re.MULTILINE,
 )
 # "[1] …", "1. …", "2) …", "**3.** …", "(4) …", at the start of a line
@@ -39,7 +39,7 @@ _NUMBER_MARK = re.compile(
 )
 _BULLET_MARK = re.compile(r"^[ \t]{0,4}[-*•–]\s", re.MULTILINE)
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"^\s*```[\w-]*\s*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]{0,8}```[\w-]{0,20}[ \t]{0,8}$", re.MULTILINE)
 _LABEL = re.compile(r"^\s*(?:useful|noisy)?\s*output\s*:\s*", re.IGNORECASE)
 _NEXT_ROUND = re.compile(r"^[*_#>\s]{0,8}(?:query|(?:useful|noisy) output)\s*[:：]", re.IGNORECASE | re.MULTILINE)
 _CLOSING = re.compile(
@@ -104,9 +104,9 @@ def parse_reply(text: str, topk: int, *, cut: bool = False) -> ParsedReply:
 
 def _split(text: str) -> Iterator[str]:
     """The texts of a reply's documents, in order, marks left out."""
-    marks = list(_in_sequence(_WORD_MARK.finditer(text)))
+    marks, end = _first_round(_word_marks(text), len(text))
     if not marks:
-        marks = _first_round(list(_NUMBER_MARK.finditer(text)))
+        marks, end = _first_round(_number_marks(text), len(text))
         if len(marks) == 1 and text[: marks[0].start()].strip() and not _is_preamble(text[: marks[0].start()]):
             marks = []
     if not marks:
@@ -115,44 +115,42 @@ def _split(text: str) -> Iterator[str]:
     if not marks:
         yield from _paragraphs(text)
         return
-    ends = [mark.start() for mark in marks[1:]]
-    for mark, end in zip(marks, [*ends, len(text)], strict=True):
-        piece = text[mark.end() : end]
-        yield piece if end < len(text) or len(marks) == 0 else _without_closing(_this_round(piece))
-        if _NEXT_ROUND.search(piece) and end < len(text):
+    for mark, until in zip(marks, [*(mark.start() for mark in marks[1:]), end], strict=True):
+        piece = text[mark.end() : until]
+        this = _this_round(piece)
+        yield this if until < end else _without_closing(this)
+        if this != piece:  # the model went on with another query
             return
 
 
-def _in_sequence(marks: Iterator[re.Match[str]]) -> Iterator[re.Match[str]]:
-    """Marks at the start of a line, and inside one where they go on counting; up to where counting starts again."""
+def _word_marks(text: str) -> Iterator[tuple[int, re.Match[str], bool]]:
+    """Marks with a word: the number, the mark, and whether it begins a line."""
+    for mark in _WORD_MARK.finditer(text):
+        begins = mark.start() == 0 or text[mark.start() - 1] == "\n" or "\n" in mark["start"]
+        yield int(mark["number"]), mark, begins
+
+
+def _number_marks(text: str) -> Iterator[tuple[int, re.Match[str], bool]]:
+    """Marks with a number alone. One far from the last is a number in a text, such as a year."""
     last = 0
-    for mark in marks:
-        number = int(mark["number"])
-        at_line = not mark["start"].strip("*_#>` \t") and _starts_line(mark)
-        if number == last + 1 or (at_line and number > last):
-            last = number
-            yield mark
-        elif at_line and number == 1 and last > 1:
-            return
+    for mark in _NUMBER_MARK.finditer(text):
+        number = int(mark["a"] or mark["b"] or mark["c"])
+        if number <= last + 3:
+            last = max(number, last)
+            yield number, mark, True
 
 
-def _starts_line(mark: re.Match[str]) -> bool:
-    before = mark.string[max(0, mark.start() - 1) : mark.end()]
-    return mark.start() == 0 or before[0] == "\n" or "\n" in mark["start"]
-
-
-def _first_round(marks: list[re.Match[str]]) -> list[re.Match[str]]:
-    """Marks whose numbers go up, up to where counting starts again."""
+def _first_round(marks: Iterator[tuple[int, re.Match[str], bool]], end: int) -> tuple[list[re.Match[str]], int]:
+    """Marks that go on counting (inside a line: by one), and where counting starts again, which ends the text."""
     kept: list[re.Match[str]] = []
     last = 0
-    for mark in marks:
-        number = int(mark["a"] or mark["b"] or mark["c"])
-        if number == 1 and last > 1:
-            break
-        if last < number <= last + 3:
+    for number, mark, begins_line in marks:
+        if number == last + 1 or (begins_line and number > last):
             last = number
             kept.append(mark)
-    return kept
+        elif begins_line and number == 1 and last > 1:
+            return kept, mark.start()
+    return kept, end
 
 
 def _is_preamble(text: str) -> bool:
