@@ -38,8 +38,16 @@ PROMPTS: dict[str, str] = {
         "example: <answer> Beijing </answer>\n\nQuestion: {question}\n"
     ),
     "short": "Question: {question}\n",
+    "upstream": (
+        "Answer the given question. You must conduct reasoning inside <think> and </think> first every time you get "
+        "new information. After reasoning, if you find you lack some knowledge, you can call a search engine by "
+        "<search> query </search> and it will return the top searched results between <information> and "
+        "</information>. You can search as many times as your want. If you find no further external knowledge needed, "
+        "you can directly provide the answer inside <answer> and </answer>, without detailed illustrations. For "
+        "example, <answer> Beijing </answer>. Question: {question}\n"
+    ),
 }
-"""The prompts that have a name. "short" is for policies that know the protocol already."""
+"""The prompts that have a name. "short" is for policies that know the protocol already, "upstream" the paper's own."""
 
 CORRECTION = (
     "\nThat was not a valid action. Think if you like, then write either one search query or one final answer, "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 
 import pytest
@@ -93,3 +94,8 @@ def test_braces_in_a_question_are_only_text() -> None:
 def test_a_prompt_needs_a_place_for_the_question(bad: object) -> None:
     with pytest.raises(ConfigError, match="question"):
         get_prompt(bad)  # type: ignore[arg-type]
+
+
+def test_the_papers_policy_prompt_is_letter_for_letter():
+    text = PROMPTS["upstream"]
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "325187b4e28848fc"
