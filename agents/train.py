@@ -171,7 +171,7 @@ class _Run:
         """What the executor is made of: the starting model wherever that is needed, else the newest checkpoint's."""
         config, run = self.config, self.run
         if not run.resume:
-            return load_model(config, config.model.path)
+            return load_model(config, config.model.path, say=self.say)
         # Whoever names another model wants to hear that it is another.
         named = config.model.source != run.read("config.json")["model"]["source"]
         needed = named or bool(config.training.kl_coef) or checkpoints.newest is None
@@ -182,7 +182,7 @@ class _Run:
         else:
             self.say(f"Going on after {self.point.step} of {config.training.total_steps} training steps.")
         if needed or self.point.policy is None:
-            return load_model(config, config.model.path)
+            return load_model(config, config.model.path, say=self.say)
         return self.point.policy
 
     def _fingerprints(self, policy: Policy, training: str, evaluation: str | None) -> dict[str, Any]:
