@@ -23,6 +23,7 @@ __all__ = [
     "sync_tree",
     "write_folder",
     "write_json",
+    "write_text",
 ]
 
 _AT_FDCWD = -100
@@ -61,10 +62,15 @@ def sync_tree(folder: Path) -> None:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

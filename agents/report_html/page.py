@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from agents.files import write_text
 from agents.report_html.charts import curves
 from agents.report_html.episodes import episodes
 from agents.report_html.folder import RunRecord, read_run
@@ -39,12 +39,7 @@ def write_report(run_folder: Path) -> Path:
     """
     page = render_report(read_run(run_folder))
     path = run_folder / REPORT_FILE
-    temporary = path.with_name(f".{REPORT_FILE}.{os.getpid()}")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, page)
     return path
 
 
