@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from zs_env.combining import stream_safe
 from zs_env.errors import ConfigError
 
 __all__ = [
@@ -92,11 +93,11 @@ def _normalize_short(text: str) -> str:
 
 
 def _normalize(text: str) -> str:
-    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = unicodedata.normalize("NFKC", stream_safe(text)).casefold()
     kept = plain.translate(_ASCII_PUNCTUATION)
     if not kept.isascii():
         # Casefolding can undo NFKC's work ("ΐ"), so normalise once more before looking at categories.
-        kept = unicodedata.normalize("NFKC", kept)
+        kept = unicodedata.normalize("NFKC", stream_safe(kept))
         kept = "".join(char for char in kept if not unicodedata.category(char).startswith(("P", "Cf")))
     normal = " ".join(_ARTICLES.sub(" ", kept).split())
     return normal or " ".join(plain.split())
