@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import learning, throughput
+from benchmarks import learning, simulator, throughput
 from zs_env.errors import ZeroSearchError
 
 
@@ -16,13 +16,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = top.add_subparsers(dest="command", required=True)
     throughput.add_parser(commands)
     learning.add_parser(commands)
+    simulator.add_parser(commands)
     options = top.parse_args(arguments)
     try:
-        options.run(options)
+        status = options.run(options)
     except ZeroSearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 if __name__ == "__main__":
