@@ -8,6 +8,7 @@
     ├── RewardError (ValueError)         a reward is not a finite number
     ├── EngineContractError (RuntimeError) a search engine broke the protocol
     ├── ChatError (RuntimeError)         a chat server gave no usable reply
+    ├── ServerError (RuntimeError)       a simulator server couldn't be started, or crashed too often
     ├── BudgetError (RuntimeError)       the budget for searches is used up, and the run is to stop
     └── MissingPackageError (ImportError)  an optional package is not installed
 
@@ -19,6 +20,7 @@ ends the run, where whatever else an engine raises is a failed search.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "MissingPackageError",
     "QuestionError",
     "RewardError",
+    "ServerError",
     "ZeroSearchError",
     "require",
 ]
@@ -87,6 +90,18 @@ class ChatError(ZeroSearchError, RuntimeError):
     def again(self) -> ChatError:
         """The same error as a new object, to be raised to one more caller."""
         return ChatError(str(self), retried=self.retried, is_down=self.is_down, retry_after_s=self.retry_after_s)
+
+
+class ServerError(ZeroSearchError, RuntimeError):
+    """A simulator server couldn't be started, or crashed too often.
+
+    Attributes:
+        log: The log of its last start; None if it wasn't even started.
+    """
+
+    def __init__(self, message: str, *, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.log = log
 
 
 class MissingPackageError(ZeroSearchError, ImportError):
