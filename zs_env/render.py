@@ -19,7 +19,9 @@ _PIECE = re.compile(
 )
 _DOCUMENT = re.compile(r"^Doc (\d+): (.*)$", re.MULTILINE)
 # Escape sequences and characters that change the direction of text could make a terminal lie about what was said.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Nobody reads more of a paragraph, and wrapping takes time that grows with the square of a word's length.
+_MAX_PARAGRAPH = 20_000
 
 
 def printable(text: str) -> str:
@@ -126,6 +128,8 @@ class TranscriptRenderer:
         self._blocks.append(self._paint(f"── {left} {fill}{right}", style) + "\n")
 
     def _paragraph(self, text: str, *, indent: str = "", first: str | None = None, style: str = "") -> None:
+        if len(text) > _MAX_PARAGRAPH:
+            text = f"{text[:_MAX_PARAGRAPH]}… ({len(text) - _MAX_PARAGRAPH:,} more characters)"
         lines = textwrap.wrap(
             printable(" ".join(text.split())),
             self._width,

@@ -6,18 +6,20 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from zs_env.engines.hostile import HostileEngine, hostile
 from zs_env.engines.llm import SimulatedEngine, simulate_prompt, simulate_sft
 from zs_env.engines.scripted import ScriptedEngine
 from zs_env.engines.template import TemplateEngine
 from zs_env.errors import ConfigError
 from zs_env.types import SearchEngine
 
-__all__ = ["SEARCH_MODES", "ScriptedEngine", "SimulatedEngine", "TemplateEngine", "make_engine"]
+__all__ = ["SEARCH_MODES", "HostileEngine", "ScriptedEngine", "SimulatedEngine", "TemplateEngine", "make_engine"]
 
 SEARCH_MODES: dict[str, Callable[..., SearchEngine]] = {
     "template": TemplateEngine,
     "simulate_prompt": simulate_prompt,
     "simulate_sft": simulate_sft,
+    "hostile": hostile,
 }
 """Search mode to what makes its engine. Add a maker of your own, and `make_engine` and `search_mode=` know it."""
 
