@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from zs_env.engines.llm.client import ChatClient, ChatReply, ClientSettings
+from zs_env.engines.llm.client import ChatClient, ClientSettings
 from zs_env.engines.llm.engine import SimulatedEngine, SimulationSettings, simulate_prompt, simulate_sft
+from zs_env.engines.llm.replies import ChatReply
 
 __all__ = [
     "ChatClient",

@@ -9,12 +9,14 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from zs_env.errors import ConfigError
 
-__all__ = ["api_key", "as_base_urls", "redact", "retry_after_s"]
+__all__ = ["api_key", "as_base_urls", "keeps_secrets", "redact", "retry_after_s"]
 
 MAX_SAID_CHARS = 200
 
@@ -92,6 +94,24 @@ def api_key(variable: str) -> str | None:
             "can't be sent: copy it again."
         )
     return key
+
+
+@lru_cache(maxsize=256)
+def keeps_secrets(url: str) -> bool:
+    """Whether nobody on the way can read what is sent to an address: it has https, or is on this machine.
+
+    Examples:
+        >>> [keeps_secrets(f"{address}/v1") for address in ("https://example.org", "http://[::1]:8000", "http://gpu-7")]
+        [True, True, False]
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def redact(text: str, key: str | None) -> str:

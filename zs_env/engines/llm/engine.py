@@ -13,9 +13,10 @@ from os import PathLike
 from typing import Any, Literal
 
 from zs_env.engines.llm.checking import Check, make_check
-from zs_env.engines.llm.client import ChatClient, ChatReply, ClientSettings, combine_seed
+from zs_env.engines.llm.client import ChatClient, ClientSettings, combine_seed
 from zs_env.engines.llm.parsing import parse_reply
 from zs_env.engines.llm.prompts import PERSONAS, PromptWriter, load_prompts
+from zs_env.engines.llm.replies import ChatReply
 from zs_env.errors import ChatError, ConfigError
 from zs_env.types import Document, SearchRequest, SearchResult
 
@@ -178,7 +179,7 @@ class SimulatedEngine:
 
     async def _answer(self, request: SearchRequest) -> SearchResult:
         begin = time.perf_counter()
-        record = _Record()
+        record = _Record(deadline=time.monotonic() + self.client_settings.deadline_s)
         error: str | None = None
         documents: tuple[Document, ...] = ()
         try:
@@ -265,6 +266,7 @@ class SimulatedEngine:
             seed=combine_seed(request.seed, attempt),
             options=options,
             send_seed=settings.send_seed,
+            deadline=record.deadline,
         )
         record.add(reply)
         return reply
@@ -281,8 +283,9 @@ class SimulatedEngine:
 
 @dataclass(slots=True)
 class _Record:
-    """What happened while one request was answered."""
+    """What happened while one request was answered, and when that must be over, by `time.monotonic()`."""
 
+    deadline: float
     tries: int = 0
     dropped: int = 0
     cut: int = 0

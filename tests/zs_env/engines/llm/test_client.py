@@ -7,9 +7,11 @@ import gc
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 
 from tests.zs_env.engines.fault_server import Do, FaultServer, Seen, as_json, closed_port, documents, say
@@ -106,6 +108,85 @@ def test_the_deadline_bounds_tries_and_waiting_for_a_place() -> None:
     assert all("deadline_s=0.3" in str(result.error) for result in results)
 
 
+def test_all_replies_that_a_search_asks_for_share_one_deadline() -> None:
+    silent = documents("Rome is a city.", "Milan is another.")  # no golden answer, so that it asks again
+
+    def script(seen: Seen) -> Do:
+        return silent if seen.number < 2 else Do("hang")
+
+    with FaultServer(script) as server:
+        [result] = search(engine_of(server, deadline_s=0.5, timeout_s=100, max_tries=4))
+        assert len(server.chats) == 3
+    assert "deadline_s=0.5" in str(result.error)
+    assert result.latency_s < 5.0  # a deadline for each reply would have no end here but the test's
+
+
+def test_a_connection_that_a_new_server_doesnt_know_is_no_failed_try() -> None:
+    """A server that was started anew hangs up on the connections that were kept from before."""
+
+    def script(seen: Seen) -> Do:
+        return Do("close") if seen.number == 3 else USEFUL
+
+    with FaultServer(script) as server:
+        engine = engine_of(server, max_retries=0)
+
+        async def main() -> list[str | None]:
+            warm = await engine.search([ask(), ask()])
+            again = await engine.search([ask(), ask()])  # on the two connections that are kept
+            await engine.aclose()
+            return [result.error for result in [*warm, *again]]
+
+        assert asyncio.run(main()) == [None] * 4
+        assert len(server.chats) == 5
+        assert server.connections == 3
+    with FaultServer(lambda seen: USEFUL if seen.number == 0 else Do("close")) as server:
+        engine = engine_of(server, max_retries=1)
+
+        async def hopeless() -> str:
+            await engine.search([ask()])
+            [result] = await engine.search([ask()])
+            return str(result.error)
+
+        assert "(2 tries)" in asyncio.run(hopeless())
+        assert len(server.chats) == 1 + 1 + 2  # the kept connection's isn't counted, and is made up for once
+
+
+def test_engines_of_equal_settings_share_one_session() -> None:
+    with FaultServer(USEFUL, hold_until=4) as server:
+        engines = [engine_of(server, max_connections=4) for _ in range(64)]
+        other = engine_of(server, max_connections=4, timeout_s=99.0)
+
+        async def main() -> list[str | None]:
+            found = await asyncio.gather(*(engine.search([ask()]) for engine in engines))
+            assert server.connections == server.most_together == 4
+            for engine in engines[1:]:
+                await engine.aclose()
+            found += await asyncio.gather(*(engine.search([ask()]) for engine in engines[:1] * 4))
+            assert server.connections == 4  # the first one still had them
+            found.append(await other.search([ask()]))
+            assert server.connections == 5
+            await engines[0].aclose()
+            found.append(await engines[0].search([ask()]))
+            assert server.connections == 6
+            return [result.error for results in found for result in results]
+
+        assert asyncio.run(main()) == [None] * 70
+
+
+def test_environments_made_one_by_one_share_one_session_from_any_thread() -> None:
+    with FaultServer(USEFUL) as server:
+        options = {"simulation_llm": "m", "base_url": server.base_url, "search_mode": "simulate_prompt"}
+        envs = [gym.make("ZeroSearch-v0", disable_env_checker=True, **options) for _ in range(24)]
+        for i, env in enumerate(envs):
+            env.reset(seed=i)
+        with ThreadPoolExecutor(4) as threads:
+            steps = list(threads.map(lambda env: env.step("<search>capital of France</search>"), envs))
+        assert [step[4]["search"]["error"] for step in steps] == [None] * 24
+        assert server.connections <= 4  # as many as threads search at the same time
+        for env in envs:
+            env.close()
+
+
 def test_several_servers_share_the_work_and_stand_in_for_each_other() -> None:
     with FaultServer(USEFUL) as one, FaultServer(USEFUL) as two:
         addresses = f"{one.base_url},{two.base_url}"
@@ -146,6 +227,25 @@ def test_no_key_is_sent_where_none_is_set_or_none_is_wanted(monkeypatch: pytest.
         [result] = search(engine_of(server, api_key_env=None))
     assert "secret" not in str(result.error)
     assert result.error is not None
+
+
+def test_the_usual_key_goes_to_no_other_machine_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    urls = ["https://example.org", "http://127.0.0.1:1", "http://localhost", "http://10.0.0.7", "http://gpu-7:6001"]
+    for name, sent in ((None, [KEY, KEY, KEY, None, None]), ("OPENAI_API_KEY", [KEY] * 5), ("", [None] * 5)):
+        settings = ClientSettings(base_url=urls, api_key_env=name)
+        assert [settings.key_for(url) for url in settings.urls] == sent
+    advice = ClientSettings(base_url=urls).key_advice("http://gpu-7:6001/v1")
+    assert "Give api_key_env='OPENAI_API_KEY' to send it there" in advice
+    assert KEY not in advice
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("max_retries", -1), ("max_connections", 1.5), ("max_response_bytes", 8)]
+)
+def test_settings_that_must_be_whole_are_checked(option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{option} must be a whole number of at least"):
+        ClientSettings(base_url="http://x", **{option: value})
 
 
 def test_odd_but_usable_replies_are_used() -> None:
