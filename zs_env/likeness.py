@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from zs_env.engines.decoys import SMALL_WORDS
 
-__all__ = ["TermWeights", "copied_run", "distinct_share", "near_repeats", "terms_of", "words_of"]
+__all__ = ["TermWeights", "copied_run", "distinct_share", "near_repeats", "says_back", "terms_of", "words_of"]
 
 SHINGLE = 3
 NEAR = 0.8
@@ -155,6 +155,16 @@ def copied_run(text: str, sources: Iterable[str]) -> bool:
         return False
     runs = {f" {' '.join(words[at : at + size])} " for at in range(len(words) - size + 1)}
     return any(run in source for source in map(_spaced, sources) for run in runs)
+
+
+def says_back(text: str, query: str) -> bool:
+    """Whether a text holds the whole of a query of at least four words, word for word.
+
+    Examples:
+        >>> says_back("You ask who wrote War and Peace.", "who wrote War and Peace?")
+        True
+    """
+    return len(words_of(query)) >= 4 and _spaced(query) in f" {' '.join(words_of(text))} "
 
 
 @lru_cache(maxsize=256)

@@ -86,11 +86,10 @@ _INITIALISM = re.compile(r"\b(?:[^\W\d_]\.){2,}")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:[,\u00a0\u202f\u2009]\d{3})+(?!\d)")
 _THOUSANDS_APART = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d.,]*\d)")
 _MARKS = re.compile("[\u0300-\u036f]")
-_TOKEN = re.compile(
-    r"\d+(?:\.\d+)+"  # a decimal stays whole, or a 5 would stand in 3.5
-    "|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]"
-    r"|[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+"
-)
+_CHARACTERS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_UNSPACED = re.compile(f"[{_CHARACTERS}]")
+# A decimal stays whole, or a 5 would stand in 3.5.
+_TOKEN = re.compile(rf"\d+(?:\.\d+)+|[{_CHARACTERS}]|[^\W_{_CHARACTERS}]+")
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)")
 _ARTICLES = frozenset(("a", "an", "the"))
 _NUMERIC_DATE = re.compile(r"(?<![\d/.-])(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})(?![\d/]|[-.]\d)")
@@ -341,6 +340,10 @@ def _whole_date(tokens: Sequence[str], text: _Text) -> Date | None:
     return whole[0] if not beside and len(whole) == 1 else None
 
 
+def _tells(word: str) -> bool:
+    return len(word) >= (2 if word[0].isdigit() else 1 if _UNSPACED.match(word) else 4)
+
+
 @lru_cache(maxsize=4_096)
 def _read(text: str) -> _Text:
     return _Text(text)
@@ -367,12 +370,17 @@ class AnswerMatcher:
         True
     """
 
-    __slots__ = ("excluded", "goldens")
+    __slots__ = ("_hints", "excluded", "goldens")
 
     def __init__(self, golden_answers: Sequence[str], question: str = "") -> None:
         goldens = [Golden(answer) for answer in golden_answers]
         meant = [golden for golden in goldens if golden.excluded is None]
         self.goldens = tuple(golden for golden in meant if not golden.is_in(question))
+        asked = {word for reading in _read(question).readings for word in reading.split()}
+        words = {
+            word for golden in self.goldens for reading in _read(golden.answer).readings for word in reading.split()
+        }
+        self._hints = sorted(word for word in words - asked - _SMALL if _tells(word))
         self.excluded: str | None = None
         if not self.goldens:
             self.excluded = "in the question" if meant else goldens[0].excluded if goldens else "no words"
@@ -383,6 +391,15 @@ class AnswerMatcher:
             return None
         read = _read(text)
         return any(golden._is_in(read) for golden in self.goldens)
+
+    def is_hinted(self, text: str) -> bool | None:
+        """Whether a text holds any telling word of them, as a surname; None where that can't be told.
+
+        A telling word has four letters, or two digits, and isn't in the question.
+        """
+        if self.excluded is not None:
+            return None
+        return any(f" {word} " in reading for word in self._hints for reading in _read(text).readings)
 
     def is_literally_held(self, text: str) -> bool | None:
         """Whether a text holds any of them by DPR's rule; None where that can't be told."""

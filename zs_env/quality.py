@@ -15,13 +15,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from zs_env.likeness import TermWeights, copied_run, distinct_share, near_repeats, words_of
+from zs_env.likeness import TermWeights, copied_run, distinct_share, near_repeats, says_back, words_of
 from zs_env.matching import find_matcher
 from zs_env.types import Document, SearchRequest, SearchResult
 
 __all__ = ["JudgedSearch", "QualityReport", "Share", "judge", "report", "was_delivered"]
 
 Search = tuple[SearchRequest, SearchResult]
+
+SHORT = 5
+"""A document of fewer words says next to nothing."""
 
 Similarity = Callable[[str, Sequence[str]], Sequence[float]]
 """How near to a query each of some documents is in meaning, in [-1, 1]."""
@@ -57,6 +60,7 @@ class JudgedSearch:
         holds_answer: Whether a document holds a golden answer in any form; None if the search failed, or that can't be
             told.
         holds_literally: The same by DPR's rule alone.
+        holds_hint: Whether a document holds a telling word of a golden answer, as a surname.
         excluded: Why it can't be told, if so.
         documents_holding: How many documents hold one; 0 where that can't be told.
         similarity: The mean cosine of the query's and each document's weighted terms; None without documents.
@@ -65,6 +69,8 @@ class JudgedSearch:
         repeated: Documents that nearly repeat an earlier one of the same result.
         repeated_elsewhere: Documents that nearly repeat one of an earlier search for another question.
         copied: Documents that copy words from the prompt.
+        said_back: Documents that say back the whole query or question.
+        short: Documents of fewer than `SHORT` words.
     """
 
     request: SearchRequest
@@ -72,6 +78,7 @@ class JudgedSearch:
     delivered: bool
     holds_answer: bool | None
     holds_literally: bool | None
+    holds_hint: bool | None
     excluded: str | None
     documents_holding: int
     similarity: float | None
@@ -80,6 +87,8 @@ class JudgedSearch:
     repeated: int
     repeated_elsewhere: int
     copied: int
+    said_back: int
+    short: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +102,7 @@ class QualityReport:
         holding: Searches that hold a golden answer, of those that didn't fail and where that can be told.
         holding_literally: The same by DPR's rule alone.
         free: Searches that hold none, of the same.
+        free_of_hints: Searches that don't hold a telling word of one either.
         excluded: Why it can't be told, and how often.
         supporting: Searches of which the engine says that they hold what the query asked for, where it knows.
         documents: Documents that came, of those that were asked for by searches that didn't fail.
@@ -106,6 +116,8 @@ class QualityReport:
         repeated: Documents that nearly repeat an earlier one of the same result.
         repeated_elsewhere: Documents that nearly repeat one of an earlier search for another question.
         copied: Documents that copy words from the prompt.
+        said_back: Documents that say back the whole query or question.
+        short: Documents of fewer than `SHORT` words.
         errors: What failed searches say, and how often, the most frequent first.
     """
 
@@ -115,6 +127,7 @@ class QualityReport:
     holding: Share
     holding_literally: Share
     free: Share
+    free_of_hints: Share
     excluded: Mapping[str, int] = field(default_factory=dict)
     supporting: Share
     documents: Share
@@ -128,6 +141,8 @@ class QualityReport:
     repeated: Share
     repeated_elsewhere: Share
     copied: Share
+    said_back: Share
+    short: Share
     errors: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -192,6 +207,7 @@ def _judge_one(
     came = result.error is None
     held = [bool(matcher.is_held(text)) for text in texts]
     literally = [bool(matcher.is_literally_held(text)) for text in texts]
+    asked = (request.query, request.question.question)
     can_tell = came and matcher.excluded is None
     return JudgedSearch(
         request=request,
@@ -199,6 +215,7 @@ def _judge_one(
         delivered=was_delivered(result),
         holds_answer=any(held) if can_tell else None,
         holds_literally=any(literally) if can_tell else None,
+        holds_hint=any(map(matcher.is_hinted, texts)) if can_tell else None,
         excluded=matcher.excluded if came else None,
         documents_holding=sum(held) if can_tell else 0,
         similarity=_mean([weights.similarity(request.query, text) for text in texts]),
@@ -206,7 +223,9 @@ def _judge_one(
         words=tuple(len(words_of(document.text)) for document in result.documents),
         repeated=repeats[0],
         repeated_elsewhere=repeats[1],
-        copied=sum(copied_run(document.text, prompt_texts) for document in result.documents) if prompt_texts else 0,
+        copied=sum(copied_run(document.text, prompt_texts) for document in result.documents),
+        said_back=sum(any(says_back(document.text, said) for said in asked) for document in result.documents),
+        short=sum(len(words_of(document.text)) < SHORT for document in result.documents),
     )
 
 
@@ -226,6 +245,7 @@ def report(judged: Sequence[JudgedSearch]) -> QualityReport:
         holding=holding,
         holding_literally=Share.of(search.holds_literally for search in told),
         free=Share(holding.n - holding.hits, holding.n),
+        free_of_hints=Share.of(not (search.holds_answer or search.holds_hint) for search in told),
         excluded=dict(Counter(search.excluded for search in came if search.excluded is not None).most_common()),
         supporting=Share.of(search.result.supports_query for search in came),
         documents=Share(documents, sum(search.request.topk for search in came)),
@@ -239,6 +259,8 @@ def report(judged: Sequence[JudgedSearch]) -> QualityReport:
         repeated=Share(sum(search.repeated for search in came), documents),
         repeated_elsewhere=Share(sum(search.repeated_elsewhere for search in came), documents),
         copied=Share(sum(search.copied for search in came), documents),
+        said_back=Share(sum(search.said_back for search in came), documents),
+        short=Share(sum(search.short for search in came), documents),
         errors=dict(errors.most_common()),
     )
 

@@ -20,7 +20,7 @@ from zs_env.quality import JudgedSearch, QualityReport, Share, report
 __all__ = ["BARS", "Bar", "check_bars", "group_figures", "ratio_interval"]
 
 _RESAMPLES = 2_000
-_URL = re.compile(r"https?://[^\s'\"),;]+")
+_SERVER = re.compile(r"https?://[^\s'\"),;]+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")
 
 Figures = dict[str, Any]
 
@@ -100,6 +100,7 @@ def _of_answers(found: QualityReport) -> Figures:
     return {
         "holding": _share(found.holding),
         "free": _share(found.free),
+        "free_of_hints": _share(found.free_of_hints),
         "holding_literally": _share(found.holding_literally),
         "documents_holding": _plain_share(found.documents_holding),
         "excluded": dict(found.excluded),
@@ -109,7 +110,7 @@ def _of_answers(found: QualityReport) -> Figures:
 def _of_quality(found: QualityReport, judged: Sequence[JudgedSearch]) -> Figures:
     errors: Counter[str] = Counter()
     for error, count in found.errors.items():
-        errors[_URL.sub("<server>", without_secrets(error))[:200]] += count
+        errors[_SERVER.sub("<server>", without_secrets(error))[:200]] += count
     return {
         "num_searches": found.num_searches,
         "failed": _share(found.failed),
@@ -127,6 +128,8 @@ def _of_quality(found: QualityReport, judged: Sequence[JudgedSearch]) -> Figures
         "repeated": _of_documents(judged, lambda search: search.repeated),
         "repeated_elsewhere": _of_documents(judged, lambda search: search.repeated_elsewhere),
         "copied": _of_documents(judged, lambda search: search.copied),
+        "said_back": _of_documents(judged, lambda search: search.said_back),
+        "short": _of_documents(judged, lambda search: search.short),
     }
 
 

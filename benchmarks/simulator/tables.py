@@ -18,7 +18,18 @@ def render(records: Sequence[Record]) -> str:
     parts += [tables_of(records, group, title) for group, title in GROUPS.items() if group != "all"]
     if any(len(record["figures"]) == 3 for record in records):
         parts.append(tables_of(records, "all", GROUPS["all"]))
+    parts.append(_errors(records))
     return "\n\n".join(part for part in parts if part)
+
+
+def _errors(records: Sequence[Record]) -> str:
+    """Why searches failed."""
+    lines = [
+        f"- {record['name']}: {count} × {error}"
+        for record in records
+        for error, count in record["figures"]["all"]["both"]["errors"].items()
+    ]
+    return "\n".join(["## Failed searches", "", *lines]) if lines else ""
 
 
 def bar_table(records: Sequence[Record]) -> str:
@@ -71,6 +82,8 @@ def _quality_rows(quality: str) -> Iterator[tuple[str, Cell]]:
     yield "delivered", lambda figures: share_text(figures["delivered"])
     yield f"{words}, of delivered", lambda figures: share_text(figures["of_delivered"][verdict])
     yield f"{words}, of all that didn't fail", lambda figures: share_text(figures[verdict])
+    if quality == "noisy":
+        yield "and of each telling word of one", lambda figures: share_text(figures["free_of_hints"])
     if quality == "useful":
         yield "the same by DPR's rule alone", lambda figures: share_text(figures["holding_literally"])
     yield "can't be told", lambda figures: _counts(figures["excluded"])
@@ -87,6 +100,8 @@ def _both_rows() -> Iterator[tuple[str, Cell]]:
     yield "documents that repeat one of the same result", lambda figures: share_text(figures["repeated"])
     yield "documents that repeat another question's", lambda figures: share_text(figures["repeated_elsewhere"])
     yield "documents that copy from the prompt", lambda figures: share_text(figures["copied"])
+    yield "documents that say back the query", lambda figures: share_text(figures["said_back"])
+    yield "documents of fewer than 5 words", lambda figures: share_text(figures["short"])
     yield "tries: searches", lambda figures: _counts(figures["tries"])
     yield "documents dropped, replies cut", lambda figures: f"{figures['documents_dropped']}, {figures['cut']}"
     yield "seconds a search: p50, p95, p99", _latency
