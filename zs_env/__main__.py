@@ -1,4 +1,4 @@
-"""`python -m zs_env`: play an episode as a person."""
+"""`python -m zs_env`: play an episode as a person, or serve a simulator."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import gymnasium
 
 from zs_env.env import SimulatedSearchEnv
 from zs_env.errors import ZeroSearchError
+from zs_env.serving import command as serve_command
 
 HELP = """\
 Type a query to search for it.      capital of France
@@ -34,6 +35,8 @@ def parser() -> argparse.ArgumentParser:
     add("--topk", type=int, default=5, help="documents a search")
     add("--max-turns", type=int, default=5, help="turns an episode, searches and the answer together")
     add("--seed", type=int, default=None, help="repeat an earlier game")
+    play_parser.set_defaults(run=play)
+    serve_command.add_parser(commands)
     return top
 
 
@@ -89,13 +92,16 @@ def play(options: argparse.Namespace, read: Callable[[str], str] = input) -> Non
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = parser().parse_args(arguments)
+    given, extra = serve_command.split_extra(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(given)
+    if extra and "extra" not in options:
+        parser().error(f"{options.command} takes nothing behind --")
+    options.extra = extra
     try:
-        play(options)
+        return options.run(options) or 0
     except (ZeroSearchError, gymnasium.error.Error) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return serve_command.exit_status(error)
 
 
 if __name__ == "__main__":
