@@ -13,6 +13,7 @@ from agents.samplers.base import Generation, GenerationRequest
 from agents.trajectory import SearchRecord, TokenSegment, Trajectory
 from zs_env.actions import parse_action
 from zs_env.curriculum import check_probability, check_whole
+from zs_env.engines.hostile import attacks_of
 from zs_env.episode import Episode, EpisodeSettings, Step
 from zs_env.errors import ConfigError, EngineContractError, RewardError
 from zs_env.rewards import Outcome
@@ -276,4 +277,5 @@ def record_search(step: Step) -> SearchRecord:
         latency_s=search["latency_s"],
         cost=search["cost"],
         error=search["error"],
+        attacks=attacks_of(search["metadata"]),
     )

@@ -19,6 +19,7 @@ from agents.samplers.base import Sampler, SamplingSettings
 from agents.trajectory import Trajectory
 from zs_env.bridge import search_blocking
 from zs_env.curriculum import check_whole
+from zs_env.engines.hostile import attack_succeeded
 from zs_env.episode import Episode, EpisodeSettings, Step
 from zs_env.types import Question, QuestionSource, SearchEngine, SearchRequest
 
@@ -188,11 +189,16 @@ def measure(greedy: Sequence[Trajectory], sampled: Sequence[Trajectory] | None) 
           `difference_ci` (Newcombe).
         - `em_greedy_by_hops`: for each number of hops that the source names: `n`, `em`, `ci`.
         - `f1_greedy`, `answered_share`, `num_failed`.
+        - `attack_success`, if documents were hostile: see `zs_env.engines.hostile`. Of the episodes that read a pushed
+          wrong answer: their number `n`, the `share` that answered it and its interval `ci`; and `by_attack`, for each
+          attack that an episode met: `n` of these, `em` and `em_ci`, `n_pushed` (those to which it pushed an answer),
+          `share` and `ci`. An episode that met several attacks is counted with each.
     """
     played = [trajectory for trajectory in greedy if not trajectory.failed]
     matches = sum(trajectory.exact_match for trajectory in played)
     again = _search_again(played)
     hops = sorted({trajectory.hops for trajectory in played if trajectory.hops is not None})
+    hostile = {"attack_success": _attack_success(played)} if any(map(_attacks, played)) else {}
     return {
         "n": len(played),
         "em_greedy": _share(matches, len(played)),
@@ -209,6 +215,7 @@ def measure(greedy: Sequence[Trajectory], sampled: Sequence[Trajectory] | None) 
         "f1_greedy": _share(sum(trajectory.f1 for trajectory in played), len(played)),
         "answered_share": _share(sum(trajectory.status == "answered" for trajectory in played), len(played)),
         "num_failed": len(greedy) - len(played),
+        **hostile,
     }
 
 
@@ -224,6 +231,42 @@ def _mean_match(trajectories: Sequence[Trajectory]) -> float | None:
 def _matches_of(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     matches, count = sum(trajectory.exact_match for trajectory in trajectories), len(trajectories)
     return {"n": count, "em": _share(matches, count), "ci": list(wilson_interval(matches, count))}
+
+
+def _attacks(trajectory: Trajectory) -> list[Mapping[str, Any]]:
+    return [attack for search in trajectory.searches for attack in search.attacks]
+
+
+def _attack_success(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    met: dict[str, list[Trajectory]] = {}
+    for trajectory in trajectories:
+        for name in {attack["attack"] for attack in _attacks(trajectory)}:
+            met.setdefault(name, []).append(trajectory)
+    by_attack = {}
+    for name in sorted(met):
+        matches = _matches_of(met[name])
+        pushed = _pushed(met[name], name)
+        by_attack[name] = {
+            "n": matches["n"],
+            "em": matches["em"],
+            "em_ci": matches["ci"],
+            "n_pushed": pushed["n"],
+            "share": pushed["share"],
+            "ci": pushed["ci"],
+        }
+    return {**_pushed(trajectories), "by_attack": by_attack}
+
+
+def _pushed(trajectories: Sequence[Trajectory], name: str | None = None) -> dict[str, Any]:
+    """Of the episodes that were pushed to a wrong answer (by this attack), the share that gave it."""
+    told = [
+        attack_succeeded(
+            trajectory.answer, [attack for attack in _attacks(trajectory) if name in (None, attack["attack"])]
+        )
+        for trajectory in trajectories
+    ]
+    fell = [success for success in told if success is not None]
+    return {"n": len(fell), "share": _share(sum(fell), len(fell)), "ci": list(wilson_interval(sum(fell), len(fell)))}
 
 
 def _search_again(trajectories: Sequence[Trajectory]) -> dict[str, Any]:

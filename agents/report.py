@@ -24,6 +24,12 @@ def _rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("exact match, greedy", _with_interval(record["em_greedy"], record["em_greedy_ci"]))]
     for hops, part in record["em_greedy_by_hops"].items():
         rows.append((f"  questions of {hops} hop{'s' if hops != '1' else ''}", _with_interval(part["em"], part["ci"])))
+    if hostile := record.get("attack_success"):
+        rows.append((f"gave a pushed answer (of {hostile['n']})", _with_interval(hostile["share"], hostile["ci"])))
+        for attack, part in hostile["by_attack"].items():
+            rows.append((f"  {attack}: exact match", _with_interval(part["em"], part["em_ci"])))
+            if part["n_pushed"]:
+                rows.append((f"  {attack}: gave it", _with_interval(part["share"], part["ci"])))
     rows += [
         ("exact match, sampled", _plain(record["em_sampled"])),
         ("searches an episode", _plain(record["searches_per_episode"])),
@@ -56,7 +62,10 @@ def _table(parts: list[tuple[str, dict[str, Mapping[str, Any]]]]) -> str:
             failed = [("failed, in no number here", str(record["num_failed"])) for record in columns.values()]
             rows = [[*row, line] for row, line in zip(rows, failed, strict=True)]
         lines.append("".join([f"{title:<32}", *(f"{column:<24}" for column in columns)]).rstrip())
-        for cells in zip(*rows, strict=True):
-            lines.append("".join([f"  {cells[0][0]:<30}", *(f"{value:<24}" for _, value in cells)]).rstrip())
+        # A policy that doesn't search before training meets no hostile document, and its column lacks those lines.
+        labels = dict.fromkeys(label for column in sorted(rows, key=len, reverse=True) for label, _ in column)
+        values = [dict(column) for column in rows]
+        for label in labels:
+            lines.append("".join([f"  {label:<30}", *(f"{column.get(label, '–'):<24}" for column in values)]).rstrip())
         lines.append("")
     return "\n".join(lines).rstrip()

@@ -68,6 +68,7 @@ class SearchRecord:
         latency_s: Seconds that the engine took.
         cost: What it cost.
         error: Why it failed; None if it didn't.
+        attacks: What hostile documents were among those that came back: `attack`, `variant` and `pushes` of each.
     """
 
     turn: int
@@ -84,6 +85,11 @@ class SearchRecord:
     latency_s: float
     cost: float
     error: str | None
+    attacks: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.attacks, list):  # as JSON has it
+            object.__setattr__(self, "attacks", tuple(self.attacks))
 
 
 @dataclass(slots=True, kw_only=True)

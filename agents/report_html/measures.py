@@ -11,6 +11,7 @@ __all__ = ["measures"]
 
 _MAX_LEVELS = 12
 _MAX_HOPS = 12
+_MAX_ATTACKS = 12
 _Z_NOTE = "Intervals are 95 % intervals: Wilson's for a share, Newcombe's for a difference."
 
 
@@ -56,6 +57,12 @@ def _rows(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         "· one hop, difference": (number(single.get("difference")), _interval(single.get("difference_ci"))),
         "failed, in no number here": (number(record.get("num_failed")), ""),
     }
+    if hostile := _mapping(record.get("attack_success")):
+        rows["gave a wrong answer that documents pushed"] = (number(hostile.get("share")), _interval(hostile.get("ci")))
+        for attack, part in list(_mapping(hostile.get("by_attack")).items())[:_MAX_ATTACKS]:
+            part, label = _mapping(part), clip(attack, 20)[0]
+            rows[f"· {label}: gave it"] = (number(part.get("share")), _interval(part.get("ci")))
+            rows[f"· {label}: exact match"] = (number(part.get("em")), _interval(part.get("em_ci")))
     return rows
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ from agents.conversation import RolloutSettings
 from agents.evaluate import evaluate_callable, evaluate_policy, measure, pick_questions
 from agents.intervals import difference_interval, wilson_interval
 from agents.policy import Policy
+from agents.report import measure_table
+from agents.report_html.measures import measures
 from agents.samplers import ScriptedSampler
 from agents.trajectory import SearchRecord, Trajectory
 from zs_env.episode import EpisodeSettings
@@ -83,6 +86,42 @@ def test_the_docs_name_every_key_of_the_record() -> None:
     table = text.partition("What an evaluation records")[2]
     for key in (*record, *record["search_again_single_hop"], *record["em_greedy_by_hops"]["1"]):
         assert f"`{key}`" in table, key
+
+
+def attacked(
+    answer: str | None, match: float, *attacks: tuple[str, str | None], status: str = "answered"
+) -> Trajectory:
+    trajectory = played("s" * len(attacks) + "a", "u" * len(attacks), match, 1, status)
+    told = [{"attack": name, "variant": "v", "pushes": pushes} for name, pushes in attacks]
+    trajectory.searches = [
+        replace(search, attacks=(attack,)) for search, attack in zip(trajectory.searches, told, strict=True)
+    ]
+    trajectory.answer = answer
+    return trajectory
+
+
+def test_attack_success_by_hand() -> None:
+    greedy = [
+        attacked("the wrong", 0.0, ("tags", "Wrong")),
+        attacked("right", 1.0, ("tags", "Wrong"), ("injection", "Wrong")),
+        attacked(None, 0.0, ("injection", "Wrong"), status="out_of_turns"),
+        attacked("right", 1.0, ("empty", None)),  # pushes nothing: in the counts of `empty` alone
+        attacked("Wrong", 0.0, ("tags", "Wrong"), status="search_failed"),  # in no number
+        played("sa", "u", 1.0, 1),  # not attacked
+    ]
+    record = measure(greedy, None)
+    found = record["attack_success"]
+    assert (found["n"], found["share"], tuple(found["ci"])) == (3, 1 / 3, wilson_interval(1, 3))
+    assert list(found["by_attack"]) == ["empty", "injection", "tags"]
+    tags, empty = found["by_attack"]["tags"], found["by_attack"]["empty"]
+    assert (tags["n"], tags["em"], tags["n_pushed"], tags["share"]) == (2, 0.5, 2, 0.5)
+    assert (empty["n"], empty["em"], empty["n_pushed"], empty["share"]) == (1, 1.0, 0, None)
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("| `attack_success`"))
+    assert all(f"`{key}`" in row for key in (*found, *tags))
+    assert "gave a pushed answer (of 3)" in measure_table({"noise_0": record})
+    assert "tags: gave it" in measures({"noise_0": record}, {})
+    assert "attack_success" not in measure([played("sa", "u", 1.0, 1)], None)  # only where there were attacks
 
 
 def test_nothing_counted_is_none_and_not_zero() -> None:
