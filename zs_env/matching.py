@@ -16,8 +16,8 @@ tokens, in a row, among the text's, after NFD and lower case; punctuation marks 
 - a few abbreviations that everybody writes both ways (US, UK, EU, UN, USSR, world wars, "&", "St.", "Mt.").
 
 **Where it can't be told** (`AnswerMatcher.excluded`), the verdict is None: answers of yes or no, those without a letter
-or digit, those of small words alone ("it", "one"), and those that stand in the question, as in "Who is older, A or B?".
-The Who is looked for as written, with its capitals.
+or digit, those of small words alone ("it", "one"); and questions that one of their answers stands in, as in "Who is
+older, A or B?". The Who is looked for as written, with its capitals.
 """
 
 from __future__ import annotations
@@ -354,7 +354,7 @@ class AnswerMatcher:
 
     Args:
         golden_answers: All of them.
-        question: The question: an answer that stands in it is left out.
+        question: The question.
 
     Attributes:
         goldens: Those that are looked for.
@@ -375,7 +375,8 @@ class AnswerMatcher:
     def __init__(self, golden_answers: Sequence[str], question: str = "") -> None:
         goldens = [Golden(answer) for answer in golden_answers]
         meant = [golden for golden in goldens if golden.excluded is None]
-        self.goldens = tuple(golden for golden in meant if not golden.is_in(question))
+        is_asked = any(golden.is_in(question) for golden in meant)
+        self.goldens = () if is_asked else tuple(meant)
         asked = {word for reading in _read(question).readings for word in reading.split()}
         words = {
             word for golden in self.goldens for reading in _read(golden.answer).readings for word in reading.split()
@@ -383,7 +384,7 @@ class AnswerMatcher:
         self._hints = sorted(word for word in words - asked - _SMALL if _tells(word))
         self.excluded: str | None = None
         if not self.goldens:
-            self.excluded = "in the question" if meant else goldens[0].excluded if goldens else "no words"
+            self.excluded = "in the question" if is_asked else goldens[0].excluded if goldens else "no words"
 
     def is_held(self, text: str) -> bool | None:
         """Whether a text holds any of them in any form; None where that can't be told."""
