@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.simulator.cases import load_cases, make_query
+from tests.benchmarks.simulator.helpers import capitals, write_questions
+
+
+def test_useful_and_noisy_are_asked_the_same(tmp_path: Path) -> None:
+    cases = capitals(tmp_path)
+    assert len(cases) == 12
+    for useful, noisy in zip(cases[::2], cases[1::2], strict=True):
+        assert (useful.request.quality, noisy.request.quality) == ("useful", "noisy")
+        assert useful.request.query == noisy.request.query == useful.request.question.question
+        assert useful.request.seed == noisy.request.seed
+        assert not useful.multi_hop
+    assert len({case.request.seed for case in cases}) == 6
+
+
+def test_a_search_doesnt_depend_on_what_else_is_asked(tmp_path: Path) -> None:
+    every = {(case.request.question.id, case.request.quality): case.request for case in capitals(tmp_path)}
+    some = capitals(tmp_path, limit=2)
+    assert len(some) == 4
+    assert [every[case.request.question.id, case.request.quality] for case in some] == [case.request for case in some]
+    assert {case.request.question.id for case in capitals(tmp_path, limit=2, seed=3)} != {
+        case.request.question.id for case in some
+    }
+
+
+def test_files_may_hold_the_same_ids(tmp_path: Path) -> None:
+    cases = capitals(tmp_path, write_questions(tmp_path, "a.jsonl"), write_questions(tmp_path, "hotpotqa_dev.jsonl"))
+    assert len({case.request.question.id for case in cases}) == 12
+    assert [case.multi_hop for case in cases] == [False] * 12 + [True] * 12  # a file's name may say so
+    assert all(case.multi_hop for case in capitals(tmp_path, hops=2))
+    assert not any(case.multi_hop for case in capitals(tmp_path, write_questions(tmp_path, "musique.jsonl"), hops=1))
+
+
+def test_the_atlas_says_how_many_hops() -> None:
+    cases, _ = load_cases(["atlas"], split="test", limit=40, queries="first-hop", hops=None, topk=1, seed=0)
+    assert {case.multi_hop for case in cases} == {case.request.question.metadata["hops"] == 2 for case in cases}
+    assert {case.multi_hop for case in cases} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("question", "query"),
+    [
+        ("What is the capital of the country that Sami Eito moved to?", "Sami Eito"),
+        ("Were Scott Derrickson and Ed Wood of the same nationality?", "Scott Derrickson and Ed Wood"),
+        ('Who sang in "Here We Go"?', "Here We Go"),
+        ("what did he say", "say"),
+        ("who is it?", "who is it?"),
+    ],
+)
+def test_a_first_search_asks_for_the_names(question: str, query: str) -> None:
+    assert make_query(question, "first-hop", True) == query
+    assert make_query(question, "first-hop", False) == question
+    assert make_query(question, "question", True) == question
