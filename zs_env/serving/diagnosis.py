@@ -7,11 +7,9 @@ import re
 import signal
 from pathlib import Path
 
-from zs_env.engines.llm.endpoints import redact
+__all__ = ["first_error", "how_it_ended", "likely_cause", "read_lines"]
 
-__all__ = ["how_it_ended", "last_lines", "likely_cause"]
-
-_TAIL_BYTES = 64 * 1024
+_TAIL_BYTES = 256 * 1024
 
 # The first that is found counts, so what says more stands before what says less.
 _CAUSES: tuple[tuple[str, str], ...] = (
@@ -24,8 +22,12 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "the installed release doesn't know a flag: see the line above, and the release that docs/serving.md names.",
     ),
     (
+        r"is less than desired \w+ memory",
+        "less memory is free than --memory-fraction asks for: lower it, or end what else uses the memory.",
+    ),
+    (
         r"CUDA out of memory|OutOfMemoryError|Not enough memory|No available memory for the cache blocks"
-        r"|less than desired GPU memory|HIP out of memory",
+        r"|HIP out of memory",
         "the GPU's memory doesn't suffice: see what else uses it (nvidia-smi), change --memory-fraction, lower "
         "--context-tokens or --parallel, take a quantised model, or spread it over more GPUs with --tp.",
     ),
@@ -79,8 +81,8 @@ _SIGNALS: dict[int, str] = {
 }
 
 
-def last_lines(log: Path, num_lines: int = 1, key: str | None = None) -> list[str]:
-    """The last lines of a log that aren't blank, fit to be shown."""
+def read_lines(log: Path) -> list[str]:
+    """The lines at the end of a log, without colours and blank ones."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -88,8 +90,22 @@ def last_lines(log: Path, num_lines: int = 1, key: str | None = None) -> list[st
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return []
-    lines = (redact(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line), key) for line in re.split(r"[\r\n]+", text))
-    return [line for line in lines if line][-num_lines:]
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text))
+    return [line for line in lines if line.strip()]
+
+
+def first_error(lines: list[str]) -> str:
+    """The first error that Python told; later ones are mostly its consequences. Empty if there is none.
+
+    Examples:
+        >>> first_error(["(Worker) ERROR 11-23 ValueError: too little memory", "RuntimeError: initialization failed"])
+        'ValueError: too little memory'
+    """
+    for line in lines:
+        found = re.search(r"\b(?:\w+\.)*[A-Z]\w*(?:Error|Exception): .+", line)
+        if found:
+            return found.group()
+    return ""
 
 
 def how_it_ended(status: int) -> str:

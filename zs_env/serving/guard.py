@@ -107,20 +107,18 @@ class Guard:
         while self.status is None and not self.told and os.getppid() == self.parent:
             time.sleep(POLL_S)
             self.reap()
-        own_end = self.status is not None
         self._signal(signal.SIGTERM)
-        until = time.monotonic() + (LEFTOVER_S if own_end else self.grace_s)
+        asked_all = False
+        until = time.monotonic() + self.grace_s
         while self.left() and time.monotonic() < until:
-            if not own_end and self.status is not None:
-                own_end, until = True, min(until, time.monotonic() + LEFTOVER_S)
+            if self.status is not None and not asked_all:
+                asked_all, until = True, min(until, time.monotonic() + LEFTOVER_S)
+                self._signal_all(signal.SIGTERM)
             time.sleep(POLL_S / 5)
             self.reap()
         until = time.monotonic() + KILL_S
         while self.left() and time.monotonic() < until:
-            self._signal(signal.SIGKILL)
-            for process in descendants(os.getpid()):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(process, signal.SIGKILL)
+            self._signal_all(signal.SIGKILL)
             time.sleep(POLL_S / 5)
             self.reap()
         return -signal.SIGKILL if self.status is None else self.status
@@ -128,6 +126,12 @@ class Guard:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.child.pid, number)
+
+    def _signal_all(self, number: int) -> None:
+        self._signal(number)
+        for process in descendants(os.getpid()):  # those in sessions of their own too
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, number)
 
 
 def _in_child() -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from zs_env.engines.llm.endpoints import redact
 from zs_env.errors import ConfigError, ServerError
 from zs_env.serving.checks import check_port
-from zs_env.serving.diagnosis import how_it_ended, last_lines, likely_cause
+from zs_env.serving.diagnosis import first_error, how_it_ended, likely_cause, read_lines
 from zs_env.serving.health import served_model, unhealthy
 from zs_env.serving.launch import Launch
 from zs_env.serving.process import ServerProcess
@@ -28,6 +29,7 @@ State = Literal["new", "starting", "healthy", "restarting", "failed", "stopped"]
 _logger = logging.getLogger(__name__)
 
 _POLL_S = 0.1
+_READ_LINES = 300
 _SHOWN_LINES = 8
 
 
@@ -243,20 +245,20 @@ class Server:
                 )
             if now - said >= self.watch.progress_s:
                 said = now
-                line = "".join(last_lines(log, key=self.launch.key))
+                line = redact("".join(read_lines(log)[1:][-1:]), self.launch.key)  # the first line is the command
                 self._say(f"{self.launch.name}: {now - began:.0f} s, not up yet: {line or why}")
             if self._stopping.wait(_POLL_S):
                 raise ServerError(f"The {self.launch.name} server was stopped while it started.", log=log)
 
     def _failure(self, what: str, log: Path, status: int | None = None) -> ServerError:
-        lines = last_lines(log, 200, self.launch.key)
-        cause = likely_cause(lines[1:], status)  # the first line is the command
-        shown = "".join(f"\n    {line}" for line in lines[-_SHOWN_LINES:])
-        return ServerError(
-            f"The {self.launch.name} server {what}. {'Likely cause: ' + cause if cause else 'See its log.'}\n"
-            f"  Log: {log}, which ends:{shown}",
-            log=log,
-        )
+        lines = read_lines(log)[1:][-_READ_LINES:]
+        cause, error = likely_cause(lines, status), redact(first_error(lines), self.launch.key)
+        told = [f"The {self.launch.name} server {what}."]
+        told += [f"  Likely cause: {cause}"] if cause else []
+        told += [f"  First error in its log: {error}"] if error else []
+        told += [f"  Log: {log}{', which ends:' if lines else ''}"]
+        told += [f"    {redact(line, self.launch.key)}" for line in lines[-_SHOWN_LINES:]]
+        return ServerError("\n".join(told), log=log)
 
     def _keep_up(self) -> None:
         """Watch the process; start it again when it ends by itself."""
