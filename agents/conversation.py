@@ -29,7 +29,8 @@ class RolloutSettings:
     Attributes:
         max_new_tokens: The most tokens of one action, thought included.
         max_episode_tokens: The most tokens of an episode. The question is never cut; documents are, so that one whole
-            action still fits after them.
+            action still fits after them, and so that a search with long documents leaves later turns at least half of
+            what there is, or what two whole actions a turn take.
         max_failure_rate: The share of episodes that may fail for reasons that aren't the policy's, in [0, 1]. Past it
             the rollout raises.
     """
@@ -185,10 +186,11 @@ class Conversation:
     def observe(self, result: SearchResult) -> None:
         """Take the documents of the search that `take` asked for."""
         encoded: dict[str, list[int]] = {}
+        room = self._room_for_documents()
 
         def fits(block: str) -> bool:
             encoded[block] = self._codec.encode(block)
-            return self._leaves_room(len(encoded[block]))
+            return len(encoded[block]) <= room
 
         try:
             step = self.episode.observe(result, fits=fits)
@@ -248,6 +250,13 @@ class Conversation:
         trajectory.answer = step.info["answer"]
         trajectory.exact_match = float(step.info["exact_match"])
         trajectory.f1 = float(step.info["f1"])
+
+    def _room_for_documents(self) -> int:
+        """How many tokens one search's documents may have: no document may take the turns after the next away."""
+        new = self._settings.max_new_tokens
+        left = self._settings.max_episode_tokens - len(self._ids) - new
+        later = self.episode.settings.max_turns - len(self.trajectory.actions) - 1
+        return max(left - 2 * new * later, left // 2) if later > 0 else left
 
     def _leaves_room(self, num_tokens: int) -> bool:
         """Whether this many more tokens leave room for one whole action."""

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from agents.conversation import RolloutSettings
 from agents.evaluate import evaluate_callable, evaluate_policy, measure, pick_questions
 from agents.intervals import difference_interval, wilson_interval
 from agents.policy import Policy
-from agents.report import measure_table
+from agents.report import comparison_table, measure_table
 from agents.report_html.measures import measures
 from agents.samplers import ScriptedSampler
 from agents.trajectory import SearchRecord, Trajectory
@@ -121,7 +122,10 @@ def test_attack_success_by_hand() -> None:
     assert all(f"`{key}`" in row for key in (*found, *tags))
     assert "gave a pushed answer (of 3)" in measure_table({"noise_0": record})
     assert "tags: gave it" in measures({"noise_0": record}, {})
-    assert "attack_success" not in measure([played("sa", "u", 1.0, 1)], None)  # only where there were attacks
+    calm = measure([played("sa", "u", 1.0, 1)], None)
+    assert "attack_success" not in calm  # only where there were attacks
+    table = comparison_table({"noise_0": calm}, {"noise_0": record})
+    assert re.search(r"gave a pushed answer \(of 3\) +– +0\.333", table)
 
 
 def test_nothing_counted_is_none_and_not_zero() -> None:

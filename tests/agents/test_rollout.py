@@ -292,7 +292,7 @@ def test_defect_08_documents_are_cut_and_neither_question_nor_tags_are(questions
     (trajectory,) = trajectory.trajectories
     assert trajectory.status == "answered"
     assert trajectory.searches[0].cut
-    assert 400 < trajectory.num_tokens <= 600
+    assert 250 < trajectory.num_tokens <= 600  # half of what there was is left to later turns
     prompt, _, documents, _ = trajectory.segments
     assert questions[0].question in prompt.text
     assert documents.text.startswith("\n<information>\nDoc 1: ")
