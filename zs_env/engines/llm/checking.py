@@ -83,6 +83,7 @@ _DATES = re.compile(
 )
 _OPENED = str.maketrans(dict.fromkeys(string.punctuation, " "))
 _CLOSED = str.maketrans(dict.fromkeys(string.punctuation))
+_LETTERS = str.maketrans(dict.fromkeys(char for char in map(chr, range(128)) if not char.isalpha()))
 
 
 def _plain(text: str) -> str:
@@ -118,6 +119,8 @@ def _tokens(text: str) -> list[str]:
     """Words, with number words as digits, without articles (unless nothing else is there)."""
     words = text.split()
     words = [word for word in words if word not in _ARTICLES] or words
+    if _NUMBERS.keys().isdisjoint(words):
+        return words
     tokens: list[str] = []
     at = 0
     while at < len(words):
@@ -147,6 +150,10 @@ def _as_iso(match: re.Match[str]) -> str:
     raise AssertionError(match[0])
 
 
+def _is_ascii_word(token: str) -> bool:
+    return token.isascii() and token.isalpha()
+
+
 class _Golden:
     """One golden answer, ready to be looked for."""
 
@@ -162,6 +169,7 @@ class _Golden:
             if len(view.split()[-1]) > 3 and view.split()[-1].isalpha()
         ]
         self._forms = tuple(dict.fromkeys([*views, *plurals]))
+        self._needles = tuple({max(filter(_is_ascii_word, form.split()), key=len, default="") for form in self._forms})
         joined = {
             view.strip() for view in views if _NO_SPACES.match(view.strip()) or _NO_SPACES.match(view.strip()[-1:])
         }
@@ -187,6 +195,18 @@ class _Golden:
     @property
     def means_something(self) -> bool:
         return self._literal is not None or (self.has_words and not self.is_yes_no and not self.is_small)
+
+    def is_as_said(self, text: str, squad: str) -> bool:
+        """Whether the answer stands in a text as `zs_env.rewards` would find it: the quick part of `is_in`."""
+        return self._squad in squad if self._literal is None else self._literal.search(text) is not None
+
+    def may_be_in(self, letters: str) -> bool:
+        """Whether an ASCII text, of which these are the letters alone, can hold the answer: no is certain.
+
+        A view of such a text has no letters but the text's own, in their order, and a form of the answer is whole
+        words. So a word of letters alone in that form stands in `letters`.
+        """
+        return any(needle in letters for needle in self._needles)
 
     def is_in(self, text: str, squad: str, views: Sequence[str]) -> bool:
         if self._literal is not None:
@@ -221,7 +241,14 @@ class Goldens:
             >>> Goldens(["1,000"]).are_in("It has 1 000 rooms."), Goldens(["Ada"]).are_in("Canada")
             (True, False)
         """
-        squad, views = as_words(text), _views(text)
+        squad = as_words(text)
+        if any(golden.is_as_said(text, squad) for golden in self._goldens):
+            return True
+        if text.isascii():
+            letters = text.lower().translate(_LETTERS)
+            if not any(golden.may_be_in(letters) for golden in self._goldens):
+                return False
+        views = _views(text)
         return any(golden.is_in(text, squad, views) for golden in self._goldens)
 
 
@@ -275,7 +302,7 @@ def asks_for_answer(query: str, question: Question, goldens: Goldens) -> bool:
         return True
     subject = _last_subject(question.metadata)
     if subject is not None:
-        return Goldens([subject]).are_in(query)
+        return find_goldens((subject,), "").are_in(query)
     known = _stems(question.question)
     new = {stem for stem in _stems(query) if not any(_are_akin(stem, other) for other in known)}
     return bool(new - {stem for word in _GENERIC for stem in _stems(word)})

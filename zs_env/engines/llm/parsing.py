@@ -37,6 +37,9 @@ _NUMBER_MARK = re.compile(
     rf"^{_MARKS}(?:\[(?P<a>\d{{1,3}})\]|\((?P<b>\d{{1,3}})\)|(?P<c>\d{{1,3}})[.)：:、])[*_`]{{0,3}}(?=\s|$)[:.]?",
     re.MULTILINE,
 )
+# What the quick way of reading leaves to these patterns: other words of marks, and what begins another round.
+_OTHER_MARKS = ("dok", "passage", "result", "snippet", "belge", "query", "output")
+_UNUSUAL = re.compile(r"[<`*_#>\[\]\r\v\f\x1c-\x1f]")
 _BULLET_MARK = re.compile(r"^[ \t]{0,4}[-*•–]\s", re.MULTILINE)
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"^[ \t]{0,8}```[\w-]{0,20}[ \t]{0,8}$", re.MULTILINE)
@@ -85,12 +88,16 @@ def parse_reply(text: str, topk: int, *, cut: bool = False) -> ParsedReply:
         >>> parse_reply("1. One.\n2. Two.\n3. And thr", 5, cut=True).num_found
         2
     """
-    plain = _THOUGHT.sub("", clean_text(text[:MAX_CHARS]).replace("\x00", " "))
-    plain = _FENCE.sub("", plain).strip()
-    found = _from_json(plain)
+    plain = clean_text(text[:MAX_CHARS]).replace("\x00", " ").strip()
+    pieces = _plain_lines(plain)
+    found = None
+    if pieces is None:
+        plain = _FENCE.sub("", _THOUGHT.sub("", plain)).strip()
+        found = _from_json(plain)
     was_cut = False
     if found is None:
-        pieces = list(_split(_LABEL.sub("", plain)))
+        if pieces is None:
+            pieces = list(_split(_LABEL.sub("", plain)))
         if cut and pieces and not _ENDED.search(pieces[-1]):
             was_cut = True
             pieces[-1] = _whole_sentences(pieces[-1])
@@ -100,6 +107,26 @@ def parse_reply(text: str, topk: int, *, cut: bool = False) -> ParsedReply:
         if any(map(str.isalnum, document.text)):
             unique.setdefault(document.text.casefold(), document)
     return ParsedReply(documents=tuple(unique.values())[:topk], num_found=len(unique), cut=was_cut)
+
+
+def _plain_lines(text: str) -> list[str] | None:
+    """The texts of documents in the form that is asked for, each on a line after "Doc" and its number.
+
+    None for any other form, and where a text might hold a mark: the patterns then decide, as they would here.
+    """
+    if not text.startswith("Doc 1: ") or not text.isascii() or _UNUSUAL.search(text):
+        return None
+    pieces = []
+    for number, line in enumerate(text.split("\n"), 1):
+        mark = f"Doc {number}: "
+        if not line.startswith(mark) or not line[len(mark) :].strip():
+            return None
+        pieces.append(line[len(mark) :] + "\n")
+    lower = text.lower()
+    if lower.count("doc") > len(pieces) or any(word in lower for word in _OTHER_MARKS):
+        return None
+    pieces[-1] = pieces[-1][:-1]
+    return pieces
 
 
 def _split(text: str) -> Iterator[str]:
