@@ -101,6 +101,11 @@ class ClientSettings:
             )
 
     @property
+    def identity(self) -> list[Any]:
+        """What replies depend on: the model, or its server if it has no name."""
+        return [self.model] if self.model else [None, self.base_url]
+
+    @property
     def urls(self) -> tuple[str, ...]:
         """The servers, each ending in its version, as `http://127.0.0.1:6001/v1`."""
         return tuple(self.base_url)

@@ -6,14 +6,17 @@ import asyncio
 import hashlib
 import json
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import Any, Literal
 
+from zs_env.engines.llm.backend import BackendSettings, ChatBackend, make_backend
 from zs_env.engines.llm.checking import Check, make_check
-from zs_env.engines.llm.client import ChatClient, ClientSettings, combine_seed
+from zs_env.engines.llm.client import ClientSettings, combine_seed
+from zs_env.engines.llm.inprocess import InProcessSettings, is_in_process
 from zs_env.engines.llm.parsing import parse_reply
 from zs_env.engines.llm.prompts import PERSONAS, PromptWriter, load_prompts
 from zs_env.engines.llm.replies import ChatReply
@@ -120,20 +123,25 @@ class SimulatedEngine:
     `input_tokens` and `output_tokens`. `supports_query` is None: a model's word is all there is.
 
     An engine may be shared by any number of environments, threads and event loops; copies are the engine itself.
-    `aclose()` or `close()` closes its connections earlier than the end of the loop or the program would.
+    `aclose()` or `close()` closes its connections earlier than the end of the loop or the program would, or frees the
+    model in this process.
 
     Args:
-        client: How its server is reached.
+        client: How its model is reached: `ClientSettings` for a server, `InProcessSettings` for a model in this
+            process, or a `ChatBackend`.
         settings: How it plays.
 
     Raises:
         ConfigError: A prompt can't be used.
-        MissingPackageError: `aiohttp` isn't installed.
+        MissingPackageError: `aiohttp` or `xllamacpp` is needed and isn't installed.
     """
 
-    def __init__(self, client: ClientSettings, settings: SimulationSettings | None = None) -> None:
+    def __init__(
+        self, client: ClientSettings | InProcessSettings | ChatBackend, settings: SimulationSettings | None = None
+    ) -> None:
         self.settings = settings = SimulationSettings() if settings is None else settings
-        self._client = ChatClient(client)
+        self._given = client
+        self._client = make_backend(client)
         upstream = settings.compat == "upstream"
         self._writer = PromptWriter(
             mode=settings.mode,
@@ -153,16 +161,14 @@ class SimulatedEngine:
     @property
     def fingerprint(self) -> str:
         """A short hash of what its answers depend on: the model (its server, if it has no name) and how it plays."""
-        client = self._client.settings
         settings = {item.name: getattr(self.settings, item.name) for item in fields(self.settings)}
         settings["prompts"] = dict(self._writer.prompts)
-        model = [client.model] if client.model else [None, client.base_url]
-        text = json.dumps([model, settings], sort_keys=True, default=repr)
+        text = json.dumps([self._client.settings.identity, settings], sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
-    def client_settings(self) -> ClientSettings:
-        """How its server is reached."""
+    def client_settings(self) -> BackendSettings:
+        """How its model is reached."""
         return self._client.settings
 
     async def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
@@ -278,7 +284,7 @@ class SimulatedEngine:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.client_settings, self.settings)
+        return type(self), (self._given, self.settings)
 
 
 @dataclass(slots=True)
@@ -302,7 +308,7 @@ class _Record:
         self.input_tokens += reply.input_tokens
         self.output_tokens += reply.output_tokens
         self.cost += reply.cost
-        self.model = reply.model
+        self.model = _without_folder(reply.model)
 
     def as_metadata(self) -> dict[str, Any]:
         return {
@@ -318,7 +324,13 @@ class _Record:
         }
 
 
+def _without_folder(model: str) -> str:
+    """A model's name for records; llama.cpp's server names its model by the path of its file."""
+    return re.split(r"[\\/]", model)[-1] if model.lower().endswith(".gguf") else model
+
+
 _CLIENT_OPTIONS = frozenset(f.name for f in fields(ClientSettings)) - {"base_url", "model"}
+_LOCAL_OPTIONS = frozenset(f.name for f in fields(InProcessSettings) if f.init) - {"simulation_llm"}
 _OPTIONS = frozenset(f.name for f in fields(SimulationSettings)) - {"mode", "check"}
 
 
@@ -329,23 +341,28 @@ def _make(
     check: bool | None = None,
     **options: Any,
 ) -> SimulatedEngine:
-    unknown = sorted(set(options) - _OPTIONS - _CLIENT_OPTIONS)
-    if unknown:
-        known = ", ".join(["simulation_llm", "base_url", "check", *sorted(_OPTIONS | _CLIENT_OPTIONS)])
-        raise ConfigError(
-            f"Search mode 'simulate_{mode}' doesn't take {', '.join(map(repr, unknown))}. It takes {known}."
-        )
-    if base_url is None:
+    local = base_url is None and is_in_process(simulation_llm)
+    if base_url is None and not local:
         raise ConfigError(
             f"Search mode 'simulate_{mode}' needs base_url, the address of an OpenAI-compatible server (sglang, vLLM, "
-            "llama.cpp's), such as http://127.0.0.1:6001/v1."
+            "llama.cpp's), such as http://127.0.0.1:6001/v1; or a model for this process as simulation_llm: 'smollm2' "
+            f"or the path of a .gguf file (got {simulation_llm!r})."
         )
-    client = {name: value for name, value in options.items() if name in _CLIENT_OPTIONS}
+    reaching = _LOCAL_OPTIONS if local else _CLIENT_OPTIONS
+    unknown = sorted(set(options) - _OPTIONS - reaching)
+    if unknown:
+        known = ", ".join(["simulation_llm", "base_url", "check", *sorted(_OPTIONS | reaching)])
+        raise ConfigError(
+            f"Search mode 'simulate_{mode}' doesn't take {', '.join(map(repr, unknown))} with "
+            f"{'a model in this process' if local else 'a server'}. It takes {known}."
+        )
+    client = {name: value for name, value in options.items() if name in reaching}
     simulation = {name: value for name, value in options.items() if name in _OPTIONS}
-    return SimulatedEngine(
-        ClientSettings(base_url=base_url, model=simulation_llm, **client),
-        SimulationSettings(mode=mode, check=check, **simulation),
-    )
+    settings = SimulationSettings(mode=mode, check=check, **simulation)
+    if base_url is None:
+        assert simulation_llm is not None
+        return SimulatedEngine(InProcessSettings(simulation_llm=simulation_llm, **client), settings)
+    return SimulatedEngine(ClientSettings(base_url=base_url, model=simulation_llm, **client), settings)
 
 
 def simulate_prompt(
@@ -357,14 +374,15 @@ def simulate_prompt(
     """The engine of `search_mode="simulate_prompt"`: an instruct model with a few-shot prompt.
 
     Args:
-        simulation_llm: The model's name on the server; left out: the one that it serves.
+        simulation_llm: The model's name on the server; left out: the one that it serves. Without `base_url`, a model
+            to load in this process: "smollm2" or the path of a `.gguf` file.
         base_url: The server's address, or several.
         check: Whether documents are checked; left out: yes.
-        **options: Attributes of `SimulationSettings` and `ClientSettings`.
+        **options: Attributes of `SimulationSettings`, and of `ClientSettings` or `InProcessSettings`.
 
     Raises:
         ConfigError: An option is wrong, or unknown, or `base_url` is missing.
-        MissingPackageError: `aiohttp` isn't installed.
+        MissingPackageError: `aiohttp`, `xllamacpp` or the model's wheel is needed and isn't installed.
     """
     return _make("prompt", simulation_llm, base_url, check, **options)
 
