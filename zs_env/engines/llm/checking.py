@@ -282,6 +282,9 @@ def _stems(text: str) -> frozenset[str]:
     return frozenset(stems)
 
 
+_query_stems = lru_cache(maxsize=1_024)(_stems)
+
+
 def is_about(query: str, text: str) -> bool:
     """Whether a text holds at least half of a query's content words, inflected or not.
 
@@ -291,7 +294,7 @@ def is_about(query: str, text: str) -> bool:
         >>> is_about("director of Jaws", "Cats are popular pets.")
         False
     """
-    wanted = _stems(query[:MAX_QUERY_CHARS])
+    wanted = _query_stems(query[:MAX_QUERY_CHARS])
     return len(wanted & _stems(text)) >= math.ceil(len(wanted) / 2)
 
 
@@ -305,7 +308,7 @@ def asks_for_answer(query: str, question: Question, goldens: Goldens) -> bool:
         return find_goldens((subject,), "").are_in(query)
     known = _stems(question.question)
     new = {stem for stem in _stems(query) if not any(_are_akin(stem, other) for other in known)}
-    return bool(new - {stem for word in _GENERIC for stem in _stems(word)})
+    return bool(new - _query_stems(" ".join(_GENERIC)))
 
 
 def _are_akin(stem: str, other: str) -> bool:
@@ -339,9 +342,19 @@ class Check:
     goldens: Goldens
     gives_answer: bool
 
+    def holds(self, document: Document) -> bool:
+        """Whether a document holds a golden answer; no, where that means nothing."""
+        return self.kind != "none" and self.goldens.are_in(_whole(document))
+
     def keeps(self, document: Document) -> bool:
         """Whether a document may be delivered; if not, it alone can be left out."""
-        return self.kind == "none" or self.gives_answer or not self.goldens.are_in(_whole(document))
+        return self.gives_answer or not self.holds(document)
+
+    def is_on_topic(self, document: Document) -> bool:
+        """Whether a document has at least one content word of the query, inflected or not; yes, if it has none."""
+        wanted = _query_stems(self.query[:MAX_QUERY_CHARS])
+        text = f" {_whole(document).casefold()}"
+        return not wanted or any(f" {stem}" in text for stem in wanted) or bool(wanted & _stems(text))
 
     def is_met(self, documents: Sequence[Document]) -> bool | None:
         """Whether documents, together, are what was asked for; None where that can't be told."""

@@ -17,7 +17,8 @@ from zs_env.engines.llm.backend import BackendSettings, ChatBackend, make_backen
 from zs_env.engines.llm.checking import Check, make_check
 from zs_env.engines.llm.client import ClientSettings, combine_seed
 from zs_env.engines.llm.inprocess import InProcessSettings, is_in_process
-from zs_env.engines.llm.parsing import parse_reply
+from zs_env.engines.llm.drafts import Drafts, word_set
+from zs_env.engines.llm.parsing import ParsedReply, parse_reply
 from zs_env.engines.llm.prompts import PERSONAS, PromptWriter, load_prompts
 from zs_env.engines.llm.replies import ChatReply
 from zs_env.errors import ChatError, ConfigError
@@ -26,6 +27,7 @@ from zs_env.types import Document, SearchRequest, SearchResult
 __all__ = ["SimulatedEngine", "SimulationSettings", "simulate_prompt", "simulate_sft"]
 
 UPSTREAM_MAX_TOKENS = 600
+FREQUENCY_PENALTY = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +49,12 @@ class SimulationSettings:
         prompts: A folder with prompts of one's own; see `zs_env.engines.llm.prompts`.
         temperature: Of sampling; None leaves it to the server.
         top_p: Of sampling; None leaves it to the server.
+        frequency_penalty: Of sampling, against loops, which small models fall into; 0 for none. Left out: 0.2 for
+            "prompt", and none for "sft" and `compat="upstream"`.
         max_tokens: The longest reply; left out: four tokens a word, and some more.
         send_seed: Whether the server is told the seed of each try, so that equal requests get equal documents.
-        system: The system message. Left out: none for "prompt", an empty one for "sft", as the released simulators had.
+        system: The system message. Left out: the prompt's own, if it has one; else none for "prompt", and an empty one
+            for "sft", as the released simulators had.
         extra: What else stands in each request, such as `{"chat_template_kwargs": {"enable_thinking": False}}`; a value
             of None takes something out.
         compat: "upstream" for the paper's exact prompts, sampling and, unless `check` is given, no check.
@@ -66,6 +71,7 @@ class SimulationSettings:
     prompts: str | PathLike[str] | None = None
     temperature: float | None = 0.8
     top_p: float | None = None
+    frequency_penalty: float | None = None
     max_tokens: int | None = None
     send_seed: bool = True
     system: str | None = None
@@ -94,7 +100,7 @@ class SimulationSettings:
             if not isinstance(value, str) or not value.strip():
                 known_personas = f" ({', '.join(PERSONAS)}, or another)" if name == "persona" else ""
                 raise ConfigError(f"{name} must be a text that isn't empty{known_personas}; got {value!r}.")
-        for name in ("temperature", "top_p"):
+        for name in ("temperature", "top_p", "frequency_penalty"):
             value = getattr(self, name)
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
             if value is not None and not (is_number and value >= 0):
@@ -118,9 +124,9 @@ class SimulatedEngine:
 
     A result's `metadata` has `quality_checked` (whether the documents are what was asked for: true, false, or None
     where they weren't checked or checking means nothing), `tries` (replies asked for), `unmet` (what is wrong, if
-    `quality_checked` is false), `documents_dropped` (left out one by one for holding a golden answer), `cut` (replies
-    that ended at the limit of tokens), `retries` (requests made again because a server failed), `model`,
-    `input_tokens` and `output_tokens`. `supports_query` is None: a model's word is all there is.
+    `quality_checked` is false), `documents_dropped` (left out one by one, for what `Drafts` says), `cut` (replies that
+    ended at the limit of tokens), `retries` (requests made again because a server failed), `model`, `input_tokens` and
+    `output_tokens`. `supports_query` is None: a model's word is all there is.
 
     An engine may be shared by any number of environments, threads and event loops; copies are the engine itself.
     `aclose()` or `close()` closes its connections earlier than the end of the loop or the program would, or frees the
@@ -152,6 +158,7 @@ class SimulatedEngine:
             document_words=settings.document_words,
             upstream=upstream,
         )
+        self._known_examples: dict[str, tuple[frozenset[str], ...]] = {}
 
     @property
     def name(self) -> str:
@@ -211,71 +218,84 @@ class SimulatedEngine:
     async def _simulate(self, request: SearchRequest, record: _Record) -> tuple[Document, ...]:
         """Ask until the documents are what was asked for, or as often as is allowed.
 
-        Good documents are kept from one reply to the next, and only what is missing is asked for; a full set that
-        doesn't hold what it should is asked for anew.
+        Good documents are kept from one reply to the next, and only what is missing is asked for. A server that fails
+        after that takes nothing away from a search whose documents are what was asked for, if too few.
 
         Raises:
             ChatError: The server failed, or wrote no documents at all.
         """
         check = make_check(request)
-        checked = self.settings.checked
-        kept: list[Document] = []
-        spoiled: list[Document] = []
-        for attempt in range(self.settings.max_tries if checked else 1):
-            count = request.topk - len(kept)
-            reply = await self._ask(request, record, attempt, count, check)
-            parsed = parse_reply(reply.text, count, cut=reply.cut)
-            record.cut += parsed.cut
-            if not checked:
-                return parsed.documents
-            known = {document.text.casefold() for document in kept}
-            fresh = [document for document in parsed.documents if document.text.casefold() not in known]
-            good = [document for document in fresh if check.keeps(document)]
-            spoiled = [document for document in fresh if document not in good] or spoiled
-            record.dropped += len(fresh) - len(good)
-            kept += good
-            if len(kept) < request.topk:
-                continue
-            if check.is_met(kept) is not False:
+        if not self.settings.checked:
+            parsed = await self._ask(request, record, request.topk, check)
+            return parsed.documents
+        drafts = Drafts(check, request.topk, request.seed, self._examples(request, check))
+        while record.tries < self.settings.max_tries and not drafts.is_done:
+            try:
+                parsed = await self._ask(request, record, drafts.num_missing, check)
+            except ChatError:
+                if not drafts.delivered() or check.is_met(drafts.delivered()) is False:
+                    raise
                 break
-            if attempt + 1 < self.settings.max_tries:
-                kept = []
-        delivered = kept or spoiled[: request.topk]
+            drafts.add(parsed.documents)
+        delivered = drafts.delivered()
         if not delivered:
             raise ChatError(
                 f"The model wrote no documents in {record.tries} tries: raise max_tokens, or take a model that follows "
                 "instructions."
             )
-        if not kept:
-            record.dropped -= len(delivered)
+        record.dropped = drafts.num_left_out
         record.quality_checked = check.is_met(delivered)
         record.unmet = check.unmet if record.quality_checked is False else None
         return tuple(delivered)
 
-    async def _ask(self, request: SearchRequest, record: _Record, attempt: int, count: int, check: Check) -> ChatReply:
+    async def _ask(self, request: SearchRequest, record: _Record, count: int, check: Check) -> ParsedReply:
+        """Ask once for so many documents."""
         settings = self.settings
-        prompt = self._writer.write(request, count=count, gives_answer=check.gives_answer)
+        messages = self._writer.write(request, count=count, gives_answer=check.gives_answer)
         system = settings.system
-        if system is None and (settings.mode == "sft" or settings.compat):
+        if system is None and (settings.mode == "sft" or settings.compat) and messages[0]["role"] != "system":
             system = ""
-        messages = [] if system is None else [{"role": "system", "content": system}]
-        tokens = UPSTREAM_MAX_TOKENS if settings.compat else 100 + 4 * count * settings.document_words
-        options = {
-            "max_tokens": settings.max_tokens or tokens,
-            "temperature": settings.temperature,
-            "top_p": settings.top_p,
-            **settings.extra,
-        }
+        if system is not None:
+            rest = messages[1:] if messages[0]["role"] == "system" else messages
+            messages = [{"role": "system", "content": system}, *rest]
         record.tries += 1
         reply = await self._client.chat(
-            [*messages, {"role": "user", "content": prompt}],
-            seed=combine_seed(request.seed, attempt),
-            options=options,
+            messages,
+            seed=combine_seed(request.seed, record.tries - 1),
+            options=self._options(count),
             send_seed=settings.send_seed,
             deadline=record.deadline,
         )
         record.add(reply)
-        return reply
+        parsed = parse_reply(reply.text, count, cut=reply.cut)
+        record.cut += parsed.cut
+        return parsed
+
+    def _options(self, count: int) -> dict[str, Any]:
+        """What stands in a request for so many documents, beside its messages."""
+        settings = self.settings
+        paper = settings.mode == "sft" or settings.compat is not None
+        penalty = settings.frequency_penalty
+        if penalty is None and not paper:
+            penalty = FREQUENCY_PENALTY
+        tokens = UPSTREAM_MAX_TOKENS if settings.compat else 100 + 4 * count * settings.document_words
+        return {
+            "max_tokens": settings.max_tokens or tokens,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "frequency_penalty": penalty or None,
+            "stop": None if paper else [f"\nDoc {count + 1}:", "\nQuery:", "\nQuestion:"],
+            **settings.extra,
+        }
+
+    def _examples(self, request: SearchRequest, check: Check) -> Sequence[frozenset[str]]:
+        """The documents of the examples in a request's prompt: a small model may copy them."""
+        kind = f"{request.quality} {check.gives_answer}"
+        if kind not in self._known_examples:
+            replies = self._writer.examples(request.quality, gives_answer=check.gives_answer)
+            documents = [document for reply in replies for document in parse_reply(reply, 100).documents]
+            self._known_examples[kind] = tuple(map(word_set, documents))
+        return self._known_examples[kind]
 
     def __copy__(self) -> SimulatedEngine:
         return self

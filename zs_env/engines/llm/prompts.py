@@ -3,6 +3,9 @@
 A prompt file is plain text with placeholders: `{query}`, `{question}`, `{answers}` (all golden answers), `{count}` (how
 many documents, as a word), `{documents}` ("document" or "documents"), `{words}` (words a document), `{persona}`,
 `{style}` and `{language}`. A value is put in as it is: braces in it are text.
+
+A file may hold a chat with examples: a line that is `[system]`, `[user]` or `[assistant]` begins a turn of that role.
+The last turn is the user's, and has `{query}`. A file without such lines is one turn of the user's.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from zs_env.actions import clean_text
 from zs_env.errors import ConfigError
 from zs_env.types import SearchRequest
 
-__all__ = ["PERSONAS", "PROMPT_FILES", "PromptWriter", "load_prompts"]
+__all__ = ["PERSONAS", "PROMPT_FILES", "PromptWriter", "load_prompts", "read_turns"]
 
 Mode = Literal["prompt", "sft"]
 
@@ -42,6 +45,7 @@ MAX_QUERY_CHARS = 2_000
 MAX_QUESTION_CHARS = 8_000
 
 _PLACEHOLDER = re.compile(r"{([a-z_]+)}")
+_TURN = re.compile(r"^\[(system|user|assistant)\][ \t]*\n", re.MULTILINE)
 _VALUES = frozenset(("query", "question", "answers", "count", "documents", "words", "persona", "style", "language"))
 _COUNTS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -84,13 +88,36 @@ def _own(path: Path) -> str:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The prompt {path} can't be read as UTF-8 text: {error}.") from error
+    turns = read_turns(text)
     placeholders = set(_PLACEHOLDER.findall(text))
-    if "query" not in placeholders or placeholders - _VALUES:
+    if "{query}" not in turns[-1][1] or placeholders - _VALUES:
         raise ConfigError(
-            f"The prompt {path} must hold {{query}}, and no placeholders but "
+            f"The prompt {path} must hold {{query}} (in its last turn, if it has several), and no placeholders but "
             f"{', '.join(f'{{{name}}}' for name in sorted(_VALUES))}; it holds {sorted(placeholders)}."
         )
+    roles = [role for role, _ in turns]
+    if roles[-1] != "user" or "system" in roles[1:]:
+        raise ConfigError(
+            f"The turns of the prompt {path} must end with the user's, and a system's can only be the first; got "
+            f"{', '.join(roles)}."
+        )
     return text
+
+
+def read_turns(text: str) -> tuple[tuple[str, str], ...]:
+    r"""The turns of a prompt file: role and text of each.
+
+    Examples:
+        >>> read_turns("[user]\nHi\n[assistant]\nYes?\n[user]\nQuery: {query}\n")
+        (('user', 'Hi'), ('assistant', 'Yes?'), ('user', 'Query: {query}'))
+        >>> read_turns("Query: {query}\nOutput:\n")
+        (('user', 'Query: {query}\nOutput:\n'),)
+    """
+    marks = list(_TURN.finditer(text))
+    if not marks or text[: marks[0].start()].strip():
+        return (("user", text),)
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    return tuple((mark[1], text[mark.end() : end].strip("\n")) for mark, end in zip(marks, ends, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +142,7 @@ class PromptWriter:
     document_words: int = 30
     upstream: bool = False
     _fixed: dict[str, str] = field(init=False, repr=False, default_factory=dict)
+    _turns: dict[str, tuple[tuple[str, str], ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         style = PERSONAS.get(self.persona, f"Its documents read like passages from {self.persona}.")
@@ -124,18 +152,17 @@ class PromptWriter:
             language=self.language,
             words=str(self.document_words),
         )
+        self._turns.update({name: read_turns(text) for name, text in self.prompts.items()})
 
-    def write(self, request: SearchRequest, *, count: int, gives_answer: bool) -> str:
-        """The prompt for a request.
+    def write(self, request: SearchRequest, *, count: int, gives_answer: bool) -> list[dict[str, str]]:
+        """The messages of a request, each with `role` and `content`.
 
         Args:
             request: The request.
             count: How many documents to ask for.
             gives_answer: Whether useful documents may hold the question's final answer.
         """
-        kind: str = request.quality
-        if kind == "useful" and not gives_answer and f"{self.mode}_useful_step" in self.prompts:
-            kind = "useful_step"
+        turns = self._turns[self._name(request.quality, gives_answer)]
         question = request.question
         if self.upstream:
             values = {"query": request.query, "question": question.question, "answers": question.golden_answers[0]}
@@ -148,8 +175,18 @@ class PromptWriter:
                 "count": _COUNTS[count] if count < len(_COUNTS) else str(count),
                 "documents": "document" if count == 1 else "documents",
             }
-        prompt = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), self.prompts[f"{self.mode}_{kind}"])
-        return clean_text(prompt)
+        return [
+            {"role": role, "content": clean_text(_PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text))}
+            for role, text in turns
+        ]
+
+    def examples(self, quality: str, *, gives_answer: bool) -> tuple[str, ...]:
+        """What the model says in the examples of the prompt that a request gets."""
+        return tuple(text for role, text in self._turns[self._name(quality, gives_answer)] if role == "assistant")
+
+    def _name(self, quality: str, gives_answer: bool) -> str:
+        step = f"{self.mode}_useful_step"
+        return step if quality == "useful" and not gives_answer and step in self.prompts else f"{self.mode}_{quality}"
 
 
 def _cut(text: str, max_chars: int) -> str:

@@ -35,10 +35,10 @@ def in_turn(*replies: Do):
 
 def test_a_search_asks_the_model_and_gives_its_documents() -> None:
     usage = {"prompt_tokens": 50, "completion_tokens": 9}
-    with FaultServer(documents("Paris is it.", "Lyon isn't.", usage=usage)) as server:
+    with FaultServer(documents("Paris is it.", "The capital isn't Lyon.", usage=usage)) as server:
         prices = {"price_per_million_input_tokens": 1.0, "price_per_million_output_tokens": 10.0}
         [result] = search(engine_of(server, **prices))
-    assert texts(result) == ["Paris is it.", "Lyon isn't."]
+    assert texts(result) == ["Paris is it.", "The capital isn't Lyon."]
     assert result.engine == "simulate_prompt"
     assert result.error is None
     assert result.supports_query is None
@@ -72,13 +72,16 @@ def test_all_golden_answers_reach_the_prompt_and_so_do_the_settings(mode: str, q
     with FaultServer(say("")) as server:
         engine = engine_of(server, mode, max_tries=1, document_words=45, persona="Wikipedia")
         search(engine, ask("moon", question, quality=quality, topk=3))
+    messages = server.chats[0].body["messages"]
     prompt = server.chats[0].prompt
     assert all(golden in prompt for golden in question.golden_answers)
     assert "three" in prompt
     assert "about 45 words" in prompt
-    assert "Wikipedia search engine" in prompt
+    assert "Wikipedia search engine" in (prompt if mode == "simulate_sft" else messages[0]["content"])
     assert question.question in prompt
-    assert prompt.endswith(f"Query: moon\n{quality.title()} Output:\n")
+    assert "Query: moon\n" in prompt
+    if mode == "simulate_sft":
+        assert prompt.endswith(f"Query: moon\n{quality.title()} Output:\n")
 
 
 def test_each_request_is_one_record_whatever_order_replies_come_in() -> None:
@@ -123,17 +126,17 @@ def test_connections_are_used_again() -> None:
 def test_useful_documents_without_a_golden_answer_are_asked_for_again() -> None:
     with FaultServer(in_turn(NOISY, USEFUL)) as server:
         [result] = search(engine_of(server))
-    assert texts(result)[0] == "Paris is the capital of France."
+    assert "Paris is the capital of France." in texts(result)
     assert result.metadata is not None
     assert (result.metadata["quality_checked"], result.metadata["tries"]) == (True, 2)
     assert server.chats[0].body["seed"] != server.chats[1].body["seed"]
 
 
 def test_noisy_documents_that_hold_a_golden_answer_are_dropped_and_only_what_is_missing_is_asked_for() -> None:
-    replies = in_turn(documents("It rains.", "PARIS’s museums."), documents("It snows."))
+    replies = in_turn(documents("The capital is rainy.", "PARIS’s museums."), documents("France has snow."))
     with FaultServer(replies) as server:
         [result] = search(engine_of(server), ask(quality="noisy"))
-    assert texts(result) == ["It rains.", "It snows."]
+    assert texts(result) == ["The capital is rainy.", "France has snow."]
     assert result.metadata is not None
     assert result.metadata["quality_checked"] is True
     assert (result.metadata["tries"], result.metadata["documents_dropped"]) == (2, 1)
@@ -160,7 +163,7 @@ def test_what_cannot_be_met_is_told(quality: str, reply: Do) -> None:
 @pytest.mark.parametrize("quality", ["useful", "noisy"])
 def test_a_check_that_means_nothing_says_none(quality: str) -> None:
     question = Question(id="y", question="Is Paris large?", golden_answers=("yes",), metadata={"hops": 2})
-    with FaultServer(documents("Yes, it is.", "No.")) as server:
+    with FaultServer(documents("Yes, Paris is.", "No, it's Paris.")) as server:
         [result] = search(engine_of(server), ask("Paris", question, quality=quality))
         assert len(server.chats) == 1
     assert result.metadata is not None
@@ -169,26 +172,29 @@ def test_a_check_that_means_nothing_says_none(quality: str) -> None:
 
 def test_one_search_does_not_give_away_the_whole_chain() -> None:
     replies = in_turn(
-        documents("Tartu is in Estonia, which has the euro.", "Tartu is a country town."), documents("Tartu: Estonia.")
+        documents("Tartu is in Estonia, which has the euro.", "Tartu is a country town of the south."),
+        documents("Tartu: Estonia."),
     )
     with FaultServer(replies) as server:
         [result] = search(engine_of(server), ask("which country is Tartu in", TWO_HOPS))
-        assert texts(result) == ["Tartu is a country town.", "Tartu: Estonia."]
-        assert "don't write it" in server.chats[0].prompt
+        assert texts(result) == ["Tartu is a country town of the south.", "Tartu: Estonia."]
+        assert "Don't write the final answer" in server.chats[0].prompt
     assert result.metadata is not None
     assert result.metadata["quality_checked"] is True
     assert result.metadata["documents_dropped"] == 1
     with FaultServer(documents("The currency of Estonia is the euro.", "Estonia is small.")) as server:
         [result] = search(engine_of(server), ask("currency of Estonia", TWO_HOPS))
-        assert "don't write it" not in server.chats[0].prompt
+        assert "Don't write the final answer" not in server.chats[0].prompt
     assert result.metadata is not None
     assert (result.metadata["quality_checked"], result.metadata["tries"]) == (True, 1)
 
 
 def test_too_few_documents_are_asked_for_again_and_too_many_are_cut() -> None:
-    with FaultServer(in_turn(documents("Paris is one."), documents("Two.", "Three.", "Four."))) as server:
+    with FaultServer(
+        in_turn(documents("Paris is one."), documents("France: two.", "France: three.", "Four."))
+    ) as server:
         [result] = search(engine_of(server), ask(topk=3))
-    assert texts(result) == ["Paris is one.", "Two.", "Three."]
+    assert texts(result) == ["Paris is one.", "France: two.", "France: three."]
 
 
 def test_a_model_that_writes_nothing_fails_the_search() -> None:
@@ -271,7 +277,9 @@ def test_gym_make_and_its_vector_take_it() -> None:
         "check": True,
         "questions": [{"id": "1", "question": FRANCE.question, "golden_answers": ["Paris"]}],
     }
-    with FaultServer(documents("Paris is the capital of France.", "France.", "A.", "B.", "C.")) as server:
+    with FaultServer(
+        documents("Paris is the capital of France.", "France is it.", "Old France.", "A capital.", "Its capital.")
+    ) as server:
         env = gym.make("ZeroSearch-v0", base_url=f"http://127.0.0.1:{server.port}", **options)
         env.reset(seed=0)
         observation, _, _, _, info = env.step("<search>capital of France</search>")
@@ -351,7 +359,7 @@ def test_users_prompts_take_the_place_of_those_that_ship(tmp_path: Path) -> None
         search(engine, ask("{answers} {x}", quality="noisy"), ask())
     prompts = {chat.prompt for chat in server.chats}
     assert '{"a": Estonian} Paris\n{answers} {x}' in prompts
-    assert any("Useful Output" in prompt for prompt in prompts)
+    assert any("useful document" in prompt for prompt in prompts)
     (tmp_path / "prompt_noisy.txt").write_text("{query} {golden}", encoding="utf-8")
     with pytest.raises(ConfigError, match="no placeholders but"):
         engine_of("http://127.0.0.1:1", prompts=tmp_path)
