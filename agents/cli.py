@@ -116,7 +116,12 @@ def _train(options: argparse.Namespace) -> None:
     if options.json:
         write_json(options.json, summary)
     _say(comparison_table(summary["before"], summary["after"]))
-    seconds = summary["seconds"]
+    seconds, episodes = summary["seconds"], summary.get("episodes", {})
+    if episodes.get("num_failed"):
+        _say(
+            f"\n{episodes['num_failed']} of {episodes['num_played']} training episodes failed for reasons that aren't "
+            "the policy's; nothing was learned from them."
+        )
     _say(
         f"\nRollout {seconds['rollout']:.0f} s, update {seconds['update']:.0f} s, everything {seconds['total']:.0f} s. "
         f"All of it is in {run.path}. Try\n\n"

@@ -140,6 +140,7 @@ class _Run:
             "schema": SCHEMA,
             "seed": config.run.seed,
             "seconds": loop.seconds,
+            "episodes": _count_episodes(config, run),
             "before": measured,
             "after": after,
             "alarms": run.read_lines("alarms.jsonl"),
@@ -238,3 +239,10 @@ class _Run:
             before = evaluation.run("before", self.say) if given is None else dict(given)
         self.run.write("before.json", before)
         return dict(before)
+
+
+def _count_episodes(config: TrainConfig, run: RunFolder) -> dict[str, int]:
+    """Training episodes that were played, and those of them that failed for reasons that aren't the policy's."""
+    lines = run.read_lines("metrics.jsonl")
+    each = config.training.questions_per_step * config.training.group_size
+    return {"num_played": len(lines) * each, "num_failed": int(sum(line["metrics"]["num_failed"] for line in lines))}

@@ -64,6 +64,7 @@ class FaultServer:
         script: What to do with each chat request.
         models: What `/v1/models` lists, or what to do with it.
         hold_until: Chats are answered once this many are there together, and none before.
+        port: Where to serve instead of on a free port.
 
     Attributes:
         chats: The chat requests so far.
@@ -72,10 +73,13 @@ class FaultServer:
         connections: Connections accepted so far.
     """
 
-    def __init__(self, script: Script | Do, *, models: tuple[str, ...] | Do = ("served",), hold_until: int = 0) -> None:
+    def __init__(
+        self, script: Script | Do, *, models: tuple[str, ...] | Do = ("served",), hold_until: int = 0, port: int = 0
+    ) -> None:
         self._script: Script = (lambda _: script) if isinstance(script, Do) else script
         self._models = models
         self._hold_until = hold_until
+        self.port = port
         self.chats: list[Seen] = []
         self.model_requests = 0
         self.most_together = 0
@@ -96,8 +100,8 @@ class FaultServer:
     async def _start(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._held = asyncio.Event()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=2048)
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=2048)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     def __exit__(self, *_: object) -> None:
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(30)
