@@ -40,9 +40,13 @@ class SimulatedSearchEnv(gym.Env[str, str]):
             sequence of mappings.
         split: Which split of the source; the atlas' is "train" where left out.
         search_mode: What answers searches; `"template"` needs no model and no network.
-        simulation_llm: The language model that plays the search engine, for search modes that use one.
+        simulation_llm: The language model that plays the search engine, for search modes that use one; "smollm2" or
+            the path of a `.gguf` file without `base_url` is loaded in this process.
         base_url: Where that model is served.
         check: Whether its documents are checked against what was asked for.
+        search_options: What else the search mode's engine takes, by name: `{"persona": "Wikipedia"}`.
+        search_around: What is put around the engine, by the names of `zs_env.engines.around.around`:
+            `{"cache": "searches.sqlite", "tries": 3}`.
         topk: How many documents a search gives.
         max_turns: The most actions of an episode, invalid ones included.
         reward: "em", "f1", "containment" or "format", a mapping of these to weights, or a callable of an `Outcome`.
@@ -52,7 +56,8 @@ class SimulatedSearchEnv(gym.Env[str, str]):
         prompt: "default", "short", or a text of one's own with `{question}` in it.
         max_information_chars: The most characters of one search's documents; None for no limit.
         render_mode: None, "ansi" (`render()` returns text) or "human" (printed as the episode goes).
-        engine: A search engine object instead of `search_mode`. It is shared, also by copies of the environment.
+        engine: A search engine object instead of `search_mode` and its options. It is shared, also by copies of the
+            environment.
 
     Raises:
         ConfigError: An option is wrong, or two contradict each other.
@@ -70,6 +75,8 @@ class SimulatedSearchEnv(gym.Env[str, str]):
         simulation_llm: str | None = None,
         base_url: str | Sequence[str] | None = None,
         check: bool | None = None,
+        search_options: Mapping[str, Any] | None = None,
+        search_around: Mapping[str, Any] | None = None,
         topk: int = 5,
         max_turns: int = 5,
         reward: str | Mapping[str, float] | Reward = "em",
@@ -88,6 +95,8 @@ class SimulatedSearchEnv(gym.Env[str, str]):
             simulation_llm=simulation_llm,
             base_url=base_url,
             check=check,
+            search_options=search_options,
+            search_around=search_around,
             topk=topk,
             max_turns=max_turns,
             reward=reward,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from zs_env.curriculum import Curriculum, check_probability, make_curriculum
 from zs_env.engines import make_engine
+from zs_env.engines.around import around
 from zs_env.episode import Episode, EpisodeSettings
 from zs_env.errors import ConfigError, QuestionError
 from zs_env.questions import load_questions
@@ -49,6 +51,46 @@ def as_question(value: Question | Mapping[str, Any]) -> Question:
         golden_answers=(golden,) if isinstance(golden, str) else golden,
         metadata=value.get("metadata") or {},
     )
+
+
+def _make_search(
+    engine: SearchEngine | None,
+    search_mode: str,
+    given: Mapping[str, Any],
+    search_options: Mapping[str, Any] | None,
+    search_around: Mapping[str, Any] | None,
+) -> SearchEngine:
+    """The engine of an environment, with what is put around it."""
+    options = _names_of("search_options", search_options)
+    twice = sorted(set(given) & set(options))
+    if twice:
+        raise ConfigError(f"{', '.join(twice)} is given twice, directly and in search_options: leave one of them out.")
+    options = {**given, **options}
+    if engine is not None and (options or search_mode != "template"):
+        raise ConfigError(
+            f"engine= brings its own search: leave out search_mode (got {search_mode!r}), simulation_llm, base_url, "
+            f"check and search_options (got {options})."
+        )
+    if engine is not None and not callable(getattr(engine, "search", None)):
+        raise ConfigError(f"engine must have an async search(requests) method; got {engine!r}.")
+    wrappers = _names_of("search_around", search_around)
+    known = [name for name in inspect.signature(around).parameters if name != "engine"]
+    unknown = [name for name in wrappers if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"search_around doesn't take {', '.join(map(repr, unknown))}. It takes {', '.join(map(repr, known))}."
+        )
+    if engine is not None:
+        return around(engine, **wrappers)
+    return around(lambda: make_engine(search_mode, **options), **wrappers)
+
+
+def _names_of(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise ConfigError(f"{name} must be a mapping of names to values; got {given!r:.200}.")
+    return dict(given)
 
 
 class Noise:
@@ -98,6 +140,8 @@ class EpisodeMaker:
         simulation_llm: str | None = None,
         base_url: str | Sequence[str] | None = None,
         check: bool | None = None,
+        search_options: Mapping[str, Any] | None = None,
+        search_around: Mapping[str, Any] | None = None,
         topk: int = 5,
         max_turns: int = 5,
         reward: str | Mapping[str, float] | Reward = "em",
@@ -133,15 +177,13 @@ class EpisodeMaker:
             else check_probability("noise_probability", 0.0 if noise_probability is None else noise_probability)
         )
         given = {"simulation_llm": simulation_llm, "base_url": base_url, "check": check}
-        given = {name: value for name, value in given.items() if value is not None}
-        if engine is not None and (given or search_mode != "template"):
-            raise ConfigError(
-                f"engine= brings its own search: leave out search_mode (got {search_mode!r}), simulation_llm, base_url "
-                f"and check (got {given})."
-            )
-        self.engine: SearchEngine = make_engine(search_mode, **given) if engine is None else engine
-        if not callable(getattr(self.engine, "search", None)):
-            raise ConfigError(f"engine must have an async search(requests) method; got {engine!r}.")
+        self.engine = _make_search(
+            engine,
+            search_mode,
+            {name: value for name, value in given.items() if value is not None},
+            search_options,
+            search_around,
+        )
         if split is None and isinstance(questions, str) and questions == DEFAULT_QUESTIONS:
             split = "train"
         self.questions = load_questions(questions, split)

@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zs_env.engines.hostile import HostileEngine, hostile
-from zs_env.engines.llm import SimulatedEngine, simulate_prompt, simulate_sft
 from zs_env.engines.scripted import ScriptedEngine
 from zs_env.engines.template import TemplateEngine
 from zs_env.errors import ConfigError
 from zs_env.types import SearchEngine
 
+if TYPE_CHECKING:
+    from zs_env.engines.llm import SimulatedEngine
+
 __all__ = ["SEARCH_MODES", "HostileEngine", "ScriptedEngine", "SimulatedEngine", "TemplateEngine", "make_engine"]
+
+
+def _simulate_prompt(**options: Any) -> SearchEngine:
+    from zs_env.engines.llm import simulate_prompt
+
+    return simulate_prompt(**options)
+
+
+def _simulate_sft(**options: Any) -> SearchEngine:
+    from zs_env.engines.llm import simulate_sft
+
+    return simulate_sft(**options)
+
+
+def __getattr__(name: str) -> Any:
+    # What simulates is imported by those who simulate: it is most of what this package would take to import.
+    if name == "SimulatedEngine":
+        from zs_env.engines.llm import SimulatedEngine
+
+        return SimulatedEngine
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 SEARCH_MODES: dict[str, Callable[..., SearchEngine]] = {
     "template": TemplateEngine,
-    "simulate_prompt": simulate_prompt,
-    "simulate_sft": simulate_sft,
+    "simulate_prompt": _simulate_prompt,
+    "simulate_sft": _simulate_sft,
     "hostile": hostile,
 }
 """Search mode to what makes its engine. Add a maker of your own, and `make_engine` and `search_mode=` know it."""
