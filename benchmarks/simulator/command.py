@@ -11,7 +11,8 @@ from typing import Any
 
 from agents.files import write_json
 from benchmarks.simulator.cases import QUERIES, load_cases
-from benchmarks.simulator.record import make_record, prompt_texts, read_record
+from benchmarks.simulator.page import write_page
+from benchmarks.simulator.record import make_record, prompt_texts, read_records
 from benchmarks.simulator.running import run_cases
 from benchmarks.simulator.tables import render
 from zs_env.curriculum import check_whole
@@ -59,6 +60,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     kinds = parser.add_subparsers(dest="kind", metavar="report")
     compare = kinds.add_parser("report", help="tables of several records, side by side")
     compare.add_argument("records", nargs="+", type=Path, metavar="RECORD")
+    compare.add_argument(
+        "--page", type=Path, metavar="FILE", help="write them to this Markdown file, a chart beside it"
+    )
     compare.set_defaults(run=run_report)
 
 
@@ -118,8 +122,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def run_report(options: argparse.Namespace) -> int:
-    """Print the tables of several records."""
-    print(render([read_record(path) for path in options.records]))
+    """Print the tables of several records, and write their page."""
+    records = read_records(options.records)
+    if options.page is not None:
+        write_page(records, options.page)
+    print(render(records))
     return 0
 
 

@@ -7,9 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.intervals import wilson_interval
 from benchmarks.simulator.cases import QUALITIES, Case
@@ -182,14 +184,19 @@ def ratio_interval(pairs: Sequence[Sequence[float]]) -> list[float] | None:
     """
     if len(pairs) < 2:
         return None
-    table = np.asarray(pairs, dtype=float)
-    rng = np.random.default_rng(0)
-    sums = np.stack([table[rng.integers(len(table), size=len(table))].sum(axis=0) for _ in range(_RESAMPLES)])
+    sums = _resamples(len(pairs)) @ np.asarray(pairs, dtype=float)
     sums = sums[sums[:, 1] > 0]
     if not len(sums):
         return None
     low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5])
     return [float(low), float(high)]
+
+
+@lru_cache(maxsize=3)
+def _resamples(num_pairs: int) -> NDArray[np.float64]:
+    """How often each resample holds each pair."""
+    rng = np.random.default_rng(0)
+    return rng.multinomial(num_pairs, np.full(num_pairs, 1 / num_pairs), size=_RESAMPLES).astype(float)
 
 
 def _effort(answers: Sequence[Answered]) -> Figures:

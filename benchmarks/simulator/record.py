@@ -21,7 +21,7 @@ from zs_env.errors import ConfigError
 from zs_env.quality import JudgedSearch
 from zs_env.types import QuestionSource, SearchEngine
 
-__all__ = ["SCHEMA", "make_record", "prompt_texts", "read_record"]
+__all__ = ["SCHEMA", "make_record", "prompt_texts", "read_records"]
 
 SCHEMA = "zerosearch.simulator/1"
 """The version of a record's form."""
@@ -139,12 +139,25 @@ def _example(search: JudgedSearch) -> dict[str, Any]:
     }
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """A record from its file.
+def read_records(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Records from their files, and from all files of folders.
 
     Raises:
-        ConfigError: It can't be read, or is no such record, or one of another version.
+        ConfigError: One can't be read, or is no such record, or one of another version; or two have the same name.
     """
+    files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    if not files:
+        raise ConfigError(
+            f"There are no records in {', '.join(map(repr, map(str, paths)))}: measure first, with --json."
+        )
+    records = [_read_record(file) for file in files]
+    again = [name for name, count in Counter(record["name"] for record in records).items() if count > 1]
+    if again:
+        raise ConfigError(f"Several records are called {again[0]!r}: measure again with another --name, or edit it.")
+    return records
+
+
+def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
