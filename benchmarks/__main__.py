@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import learning, simulator, throughput
+from benchmarks import fanout, learning, simulator, throughput
 from zs_env.errors import ZeroSearchError
 
 
@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     top = argparse.ArgumentParser(prog="python -m benchmarks", description="Honest measurements, one command each.")
     commands = top.add_subparsers(dest="command", required=True)
     throughput.add_parser(commands)
+    fanout.add_parser(commands)
     learning.add_parser(commands)
     simulator.add_parser(commands)
     options = top.parse_args(arguments)
