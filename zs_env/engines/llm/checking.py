@@ -83,6 +83,7 @@ _DATES = re.compile(
 )
 _OPENED = str.maketrans(dict.fromkeys(string.punctuation, " "))
 _CLOSED = str.maketrans(dict.fromkeys(string.punctuation))
+_ASCII_LETTERS = re.compile("[a-z]+")
 _LETTERS = str.maketrans(dict.fromkeys(char for char in map(chr, range(128)) if not char.isalpha()))
 
 
@@ -150,10 +151,6 @@ def _as_iso(match: re.Match[str]) -> str:
     raise AssertionError(match[0])
 
 
-def _is_ascii_word(token: str) -> bool:
-    return token.isascii() and token.isalpha()
-
-
 class _Golden:
     """One golden answer, ready to be looked for."""
 
@@ -169,7 +166,7 @@ class _Golden:
             if len(view.split()[-1]) > 3 and view.split()[-1].isalpha()
         ]
         self._forms = tuple(dict.fromkeys([*views, *plurals]))
-        self._needles = tuple({max(filter(_is_ascii_word, form.split()), key=len, default="") for form in self._forms})
+        self._needles = tuple({max(_ASCII_LETTERS.findall(form), key=len, default="") for form in self._forms})
         joined = {
             view.strip() for view in views if _NO_SPACES.match(view.strip()) or _NO_SPACES.match(view.strip()[-1:])
         }
@@ -203,8 +200,8 @@ class _Golden:
     def may_be_in(self, letters: str) -> bool:
         """Whether an ASCII text, of which these are the letters alone, can hold the answer: no is certain.
 
-        A view of such a text has no letters but the text's own, in their order, and a form of the answer is whole
-        words. So a word of letters alone in that form stands in `letters`.
+        A view of such a text has no letters but the text's own, in their order, nothing but marks taken out between
+        two of a word. So letters that stand side by side in a form of the answer do so in `letters`.
         """
         return any(needle in letters for needle in self._needles)
 

@@ -111,5 +111,7 @@ def word_set(document: Document) -> frozenset[str]:
 
 
 def _are_nearly_the_same(words: frozenset[str], known: frozenset[str]) -> bool:
+    if not NEARLY_THE_SAME * len(words) <= len(known) <= len(words) / NEARLY_THE_SAME:
+        return False  # whatever they share
     shared = len(words & known)
     return shared >= NEARLY_THE_SAME * (len(words) + len(known) - shared)
