@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from zs_env.engines.draws import Draws
 from zs_env.engines.llm.checking import Check
@@ -36,6 +37,7 @@ class Drafts:
         self._topk = topk
         self._seed = seed
         self._known = list(examples)
+        self._known_words = set(_all_words(tuple(examples)))
         self._good: list[Document] = []
         self._holds: list[bool] = []  # of each good document: whether it holds a golden answer
         self._aside: list[Document] = []
@@ -65,7 +67,7 @@ class Drafts:
         for document in documents:
             self._num_written += 1
             words = word_set(document)
-            if any(_are_nearly_the_same(words, known) for known in self._known):
+            if self._is_known(words):
                 continue
             holds = self._check.holds(document)
             if holds and not self._check.gives_answer:
@@ -73,6 +75,7 @@ class Drafts:
                     self._spoiled.append(document)
                 continue
             self._known.append(words)
+            self._known_words |= words
             if holds or self._check.is_on_topic(document):
                 self._any_about = True
                 self._take(document, holds)
@@ -87,6 +90,15 @@ class Drafts:
         """The documents to deliver if nothing more comes: the best there are, perhaps none."""
         documents = [*self._good, *self._aside][: self._topk]
         return documents or self._spoiled[-self._topk :]
+
+    def _is_known(self, words: frozenset[str]) -> bool:
+        """Whether a document is nearly the same as one that is known."""
+        # At most this share of its words may be missing there; so if it may miss n, one of any n + 1 is there.
+        num_missed = int((1 - NEARLY_THE_SAME) * len(words) + 1e-6)
+        longest = sorted(words, key=len)[-num_missed - 1 :]
+        return not self._known_words.isdisjoint(longest) and any(
+            _are_nearly_the_same(words, known) for known in self._known
+        )
 
     @property
     def _are_met(self) -> bool:
@@ -103,10 +115,15 @@ class Drafts:
             self._good[place], self._holds[place] = document, holds
 
 
+@lru_cache(maxsize=64)
+def _all_words(examples: tuple[frozenset[str], ...]) -> frozenset[str]:
+    return frozenset().union(*examples)
+
+
 def word_set(document: Document) -> frozenset[str]:
     """The words of a document, for `NEARLY_THE_SAME`; of one without spaces, its pairs of characters."""
     text = document.text.casefold()
-    words = frozenset(word.strip(".,;:!?\"'()[]“”’") for word in text.split())
+    words = frozenset([word.strip(".,;:!?\"'()[]“”’") for word in text.split()])
     return words if len(words) > 1 else frozenset(text[i : i + 2] for i in range(len(text)))
 
 

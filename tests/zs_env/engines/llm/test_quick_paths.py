@@ -5,8 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zs_env.engines.llm import checking, parsing
+from zs_env.engines.llm import checking, drafts, parsing
+from zs_env.engines.llm.checking import make_check
 from zs_env.rewards import as_words
+from zs_env.types import Question, SearchRequest
 
 _PIECES = (
     "Spider-Man|spiderman's|the|a|Paris|pARIS|1,000|1 000|two|million|twenty-one|21|U.S.|us|May|12|1999|é|São|日本|"
@@ -42,3 +44,24 @@ def test_documents_on_lines_of_their_own_are_read_as_the_patterns_read_them(text
 def test_the_common_form_is_read_the_quick_way() -> None:
     assert parsing._plain_lines("Doc 1: One, in 1990.\nDoc 2: Two: 2.") == ["One, in 1990.\n", "Two: 2."]
     assert parsing._plain_lines("Doc 1: One.\nDoc 3: Three.") is None
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "bb", "ccc", "dddd", "eeeee", "f", "gg", "hhh", "iiii"]), min_size=1), min_size=2
+    )
+)
+def test_near_doubles_are_found_as_by_comparing_all(documents: list[list[str]]) -> None:
+    request = SearchRequest(
+        query="q",
+        question=Question(id="1", question="q?", golden_answers=("zzz",)),
+        quality="noisy",
+        noise_probability=1.0,
+        seed=0,
+        topk=5,
+    )
+    sets = [frozenset(words) for words in documents]
+    *examples, last = sets
+    found = drafts.Drafts(make_check(request), 5, 0, examples)._is_known(last)
+    similar = [len(last & known) / len(last | known) >= drafts.NEARLY_THE_SAME for known in examples]
+    assert found is any(similar)
