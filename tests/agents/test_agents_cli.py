@@ -58,6 +58,7 @@ def test_a_run_leaves_everything_and_can_be_played_on(
         "schema",
         "seed",
         "seconds",
+        "episodes",
         "before",
         "after",
         "alarms",

@@ -23,7 +23,8 @@ from agents.train import train
 from agents.trajectory import Trajectory, read_trajectories
 from tests.agents.resuming import Silent, config_of
 from tests.zs_env.engines.fault_server import closed_port
-from zs_env.engines import SEARCH_MODES, SimulatedEngine, simulate_prompt
+from zs_env.engines import SEARCH_MODES
+from zs_env.engines.llm import SimulatedEngine, simulate_prompt
 
 ROOT = Path(__file__).parents[2]
 STEPS = 4
@@ -161,6 +162,7 @@ def test_a_run_survives_a_simulator_that_fails_and_is_killed(simulator: Simulato
     assert all("HTTP 4" in str(trajectory.error) for trajectory in saved if trajectory.failed)
 
 
+@pytest.mark.slow
 def test_a_run_whose_simulator_stays_down_stops_and_goes_on_once_it_is_back(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,3 +182,19 @@ def test_a_run_whose_simulator_stays_down_stops_and_goes_on_once_it_is_back(
     assert summary["episodes"]["num_played"] == STEPS * 12
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(STEPS))
+
+
+def test_a_step_in_which_everything_fails_makes_no_update_and_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SEARCH_MODES, "simulate_briskly", briskly)
+    monkeypatch.setitem(globals(), "PATIENCE_S", [0.2])
+    down = Simulator(tmp_path / "calls.log")  # never started
+    sections = settings(down, max_failure_rate=1.0)
+    sections["training"] |= {"total_steps": 1, "questions_per_step": 1, "group_size": 2}
+    summary = train(load_config(sections), RunFolder("nothing", root=tmp_path), logger=Silent())
+    row = json.loads((tmp_path / "nothing" / "metrics.jsonl").read_text())["metrics"]
+    searched = [t for t in read_trajectories(tmp_path / "nothing" / "trajectories.jsonl") if t.searches]
+    assert len(searched) == 2 == row["num_failed"] == summary["episodes"]["num_failed"]
+    assert row["num_updates"] == row["num_examples"] == 0
+    assert summary["fingerprints"]["model_after"] == summary["fingerprints"]["model"]
