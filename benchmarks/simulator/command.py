@@ -11,6 +11,7 @@ from typing import Any
 
 from agents.files import write_json
 from benchmarks.simulator.cases import QUERIES, load_cases
+from benchmarks.simulator.meaning import find_meaning
 from benchmarks.simulator.page import write_page
 from benchmarks.simulator.record import make_record, prompt_texts, read_records
 from benchmarks.simulator.running import run_cases
@@ -55,6 +56,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--retry-failed", action="store_true", help="ask the failed searches in --out again")
     add("--json", type=Path, metavar="FILE", help="write the record here")
     add("--examples", type=int, default=5, metavar="N", help="questions whose documents the record shows (5)")
+    add("--meaning", action=argparse.BooleanOptionalAction, default=True, help=_MEANING_HELP)
     add("--bars", action="store_true", help="end with status 1 if a bar is missed")
     parser.set_defaults(run=run)
     kinds = parser.add_subparsers(dest="kind", metavar="report")
@@ -70,6 +72,9 @@ _QUERIES_HELP = (
     "how a query is made of a question: first-hop is the question itself, or the names in it if it takes several hops; "
     "keywords are its words that say something (first-hop)"
 )
+
+
+_MEANING_HELP = "whether similarity is also measured by embeddings, if the package wordllama is installed (yes)"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -102,6 +107,7 @@ def run(options: argparse.Namespace) -> int:
     finally:
         _close(engine)
     searches = [(case.request, answered.result) for case, answered in zip(cases, answers, strict=True)]
+    meaning = find_meaning() if options.meaning else None
     settings = {name: getattr(options, name) for name in ("limit", "queries", "hops", "topk", "seed", "concurrency")}
     record = make_record(
         name=options.name or _default_name(options),
@@ -109,8 +115,14 @@ def run(options: argparse.Namespace) -> int:
         sources=sources,
         cases=cases,
         answers=answers,
-        judged=judge(searches, prompt_texts=prompt_texts(engine)),
-        settings=settings | {"split": options.split, "max_tries": options.max_tries, "check": options.check},
+        judged=judge(searches, prompt_texts=prompt_texts(engine), meaning=meaning),
+        settings=settings
+        | {
+            "split": options.split,
+            "max_tries": options.max_tries,
+            "check": options.check,
+            "meaning": meaning is not None,
+        },
         command=_command(options),
         num_examples=options.examples,
     )

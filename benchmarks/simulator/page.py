@@ -39,6 +39,17 @@ are in both; it *copies* if eight words in a row stand in the engine's prompt.
 Intervals of 95 %: Wilson's for shares of searches; for shares of documents, ratios and means, a bootstrap over
 questions. Seconds are what a caller waits at the concurrency said, on a machine that others may have used too.
 
+To measure one of your own, on your own questions, and to see it beside these:
+
+```console
+python -m benchmarks simulator --engine simulate_prompt --base-url http://127.0.0.1:6001/v1 \\
+    --questions questions.jsonl --limit 200 --max-tries 5 --out runs/quality --name mine
+python -m benchmarks simulator report runs/quality/record.json benchmarks/results/simulator
+```
+
+With `--out`, every search is kept as it comes, and a run that was stopped goes on; the file is one that
+[`ReplayEngine`](engines.md) can answer from. `--bars` ends with status 1 if a bar is missed.
+
 ![The figures that have a bar: a dot with its interval, a ring for all searches, the bar dashed]({picture})
 
 """

@@ -40,16 +40,15 @@ def _panel(rows: Sequence[tuple[str, Mapping[str, Any]]], top: int) -> str:
     def place(value: float) -> str:
         return f"{_NAMES + _PLOT * min(value, end) / end:.1f}"
 
-    parts = [f'<text class="t" x="8" y="{top + 20}">{escape(str(bar["title"]))}</text>']
+    bound = bar["least"] if bar["least"] is not None else bar["most"]
+    title = f"{bar['title']} ({'≥' if bar['least'] is not None else '≤'} {bound:g})"
+    parts = [f'<text class="t" x="8" y="{top + 20}">{escape(title)}</text>']
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x = place(share * end)
         parts.append(f'<line class="g" x1="{x}" x2="{x}" y1="{top + _TOP}" y2="{bottom}"/>')
         parts.append(f'<text x="{x}" y="{bottom + 14}" text-anchor="middle">{share * end:.2g}</text>')
-    bound = bar["least"] if bar["least"] is not None else bar["most"]
     x = place(bound)
     parts.append(f'<line class="b" x1="{x}" x2="{x}" y1="{top + _TOP - 6}" y2="{bottom}"/>')
-    sign = "≥" if bar["least"] is not None else "≤"
-    parts.append(f'<text x="{x}" y="{top + _TOP - 10}" text-anchor="middle">{sign} {bound:g}</text>')
     for number, (name, row) in enumerate(rows):
         parts += _row(name, row, top + _TOP + _ROW * number + _ROW // 2, place)
     return "\n".join(parts)

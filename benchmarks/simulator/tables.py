@@ -62,7 +62,9 @@ def tables_of(records: Sequence[Record], group: str, title: str) -> str:
     rows = [["questions", *(str(each["num_questions"]) for each in figures)]]
     for quality in ("useful", "noisy"):
         for label, cell in _quality_rows(quality):
-            rows.append([f"{quality}: {label}", *(cell(each[quality]) for each in figures)])
+            cells = [cell(each[quality]) for each in figures]
+            if label != "similarity of meaning" or set(cells) != {"–"}:
+                rows.append([f"{quality}: {label}", *cells])
     rows.append(["query similarity, noisy / useful", *(_number(each["similarity_ratio"]) for each in figures)])
     if any(each["meaning_ratio"]["value"] is not None for each in figures):
         rows.append(["similarity of meaning, noisy / useful", *(_number(each["meaning_ratio"]) for each in figures)])
@@ -88,6 +90,7 @@ def _quality_rows(quality: str) -> Iterator[tuple[str, Cell]]:
         yield "the same by DPR's rule alone", lambda figures: share_text(figures["holding_literally"])
     yield "can't be told", lambda figures: _counts(figures["excluded"])
     yield "query similarity", lambda figures: _plain(figures["similarity"])
+    yield "similarity of meaning", lambda figures: _plain(figures["meaning"])
     if quality == "useful":
         yield "documents that hold an answer", lambda figures: share_text(figures["documents_holding"])
 
