@@ -117,8 +117,8 @@ class LoadedModel:
             self._waiting.put(job)
             return True
 
-    def close(self, wait_s: float = _EXIT_S) -> None:
-        """Stop all requests, and free the memory once their threads are done."""
+    def close(self, wait_s: float = _EXIT_S, *, at_exit: bool = False) -> None:
+        """Stop all requests, and free the memory once their threads are done; at the program's end, that does it."""
         with self._lock:
             if self.closed:
                 return
@@ -131,7 +131,11 @@ class LoadedModel:
         end = time.monotonic() + wait_s
         for thread in threads:
             thread.join(max(end - time.monotonic(), 0.0))
-        if any(thread.is_alive() for thread in threads):
+        busy = any(thread.is_alive() for thread in threads)
+        if self._server is not None and not busy:
+            # llama.cpp goes on for a moment with a request that was stopped, and crashes if it is ended meanwhile.
+            self._server.handle_chat_completions({"messages": [{"role": "user", "content": "."}], "max_tokens": 1})
+        if at_exit or busy:
             self.keep_for_ever()
         self._server = None
 
@@ -274,7 +278,7 @@ def _after_fork() -> None:
 @atexit.register
 def _close_all() -> None:
     for model in list(_models.values()):
-        model.close()
+        model.close(at_exit=True)
 
 
 if sys.platform != "win32":
