@@ -141,6 +141,11 @@ class TrainConfig:
         for key in SEARCH_FILES:
             if record["search"][key] is not None:
                 record["search"][key] = Path(record["search"][key]).name
+        search = record["search"]
+        if (search["simulation_llm"] or "").lower().endswith(".gguf"):
+            search["simulation_llm"] = Path(search["simulation_llm"]).name
+        if "prompts" in search["options"]:
+            search["options"]["prompts"] = Path(search["options"]["prompts"]).name
         return record
 
 
@@ -229,6 +234,8 @@ def _fits(value: object, kind: Any) -> bool:
         return isinstance(value, str)
     if origin is tuple:
         return isinstance(value, (list, tuple)) and all(_fits(item, parts[0]) for item in value)
+    if kind is Any:
+        return True
     if origin is dict:
         return isinstance(value, dict) and all(_fits(item, parts[1]) for item in value.values())
     if kind is float:
@@ -242,4 +249,4 @@ def _name_of(kind: Any) -> str:
         return "str"
     if origin is tuple:
         return f"list of {parts[0].__name__}"
-    return f"table of {parts[1].__name__}" if origin is dict else str(kind.__name__)
+    return f"table of {getattr(parts[1], '__name__', 'values')}" if origin is dict else str(kind.__name__)

@@ -134,7 +134,11 @@ def merge(layers: Sequence[Layer], *, say: Callable[[str], None] | None = None) 
         _give_way(merged, layer.sections, say)
         for name, values in layer.sections.items():
             if not (layer.gives_way and name in others):
-                merged.setdefault(name, {}).update(values)
+                section = merged.setdefault(name, {})
+                options = section.get("options") if name == "search" and "mode" not in values else None
+                section.update(values)
+                if options and "options" in values:
+                    section["options"] = options | values["options"]
     return merged
 
 
@@ -155,6 +159,10 @@ def _give_way(
     # A split is that of its own source.
     if "source" in questions:
         drop("questions", "split")
+    # Options are those of their own engine.
+    search = over.get("search", {})
+    if search.get("mode", merged.get("search", {}).get("mode")) != merged.get("search", {}).get("mode"):
+        drop("search", "options")
     if "source" in questions or "source" in evaluation:
         drop("evaluation", "split")
     total = over.get("training", {}).get("total_steps")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from agents.devices import check_device
 from agents.policy import SETTINGS_FILE
@@ -46,6 +47,7 @@ SEARCH_AROUND = (
     "deadline_s",
     "timeout_s",
     "max_in_flight",
+    "breaker",
     "budget_requests",
     "budget_tokens",
     "budget_cost",
@@ -153,7 +155,9 @@ class SearchConfig:
     Attributes:
         mode: A search mode of `zs_env.engines.make_engine`.
         simulation_llm: The model that plays the search engine, where the mode takes one.
-        base_url: Its server, where the mode takes one.
+        base_url: Its server, where the mode takes one; without it, "smollm2" or a .gguf file is loaded in this process.
+        check: Whether a simulator's documents are checked; left out: the engine's own choice.
+        options: What else the mode's engine takes, by name.
         topk: Documents a search.
         cache: A file that keeps what was found; see `zs_env.engines.around`, as for all that follow.
         record: A file to write all searches into.
@@ -162,6 +166,7 @@ class SearchConfig:
         deadline_s: The most seconds of a search, all its tries included.
         timeout_s: The most seconds of a try.
         max_in_flight: The most searches at the same time.
+        breaker: After how many failed searches in a row the engine gets a rest.
         budget_requests: The most searches that are paid; once a budget is used up, the run stops.
         budget_tokens: The most tokens, where the engine reports them.
         budget_cost: The most money, where the engine reports it.
@@ -171,6 +176,8 @@ class SearchConfig:
     mode: str = "template"
     simulation_llm: str | None = None
     base_url: str | None = None
+    check: bool | None = None
+    options: dict[str, Any] = field(default_factory=dict)
     topk: int = 5
     cache: str | None = None
     record: str | None = None
@@ -179,6 +186,7 @@ class SearchConfig:
     deadline_s: float | None = None
     timeout_s: float | None = None
     max_in_flight: int | None = None
+    breaker: int | None = None
     budget_requests: int | None = None
     budget_tokens: int | None = None
     budget_cost: float | None = None
@@ -190,6 +198,14 @@ class SearchConfig:
         check_whole("tries", self.tries, least=1)
         if self.max_in_flight is not None:
             check_whole("max_in_flight", self.max_in_flight, least=1)
+        if self.breaker is not None:
+            check_whole("breaker", self.breaker, least=1)
+        twice = [name for name in ("simulation_llm", "base_url", "check") if name in self.options]
+        if twice:
+            raise ConfigError(
+                f"{', '.join(twice)} is a key of [search] itself: give it there, not in its options (got "
+                f"{self.options!r})."
+            )
         for name in ("deadline_s", "timeout_s"):
             if getattr(self, name) is not None:
                 check_seconds(name, getattr(self, name))
@@ -197,8 +213,8 @@ class SearchConfig:
 
     def make_engine(self) -> SearchEngine:
         """The engine, with what is put around it; an option that the mode doesn't take is an error that names it."""
-        given = {"simulation_llm": self.simulation_llm, "base_url": self.base_url}
-        options = {name: value for name, value in given.items() if value is not None}
+        given = {"simulation_llm": self.simulation_llm, "base_url": self.base_url, "check": self.check}
+        options = {name: value for name, value in given.items() if value is not None} | self.options
         return around(
             lambda: make_engine(self.mode, **options),
             cache=self.cache,
@@ -208,6 +224,7 @@ class SearchConfig:
             deadline_s=self.deadline_s,
             timeout_s=self.timeout_s,
             max_in_flight=self.max_in_flight,
+            breaker=self.breaker,
             budget=self._budget(),
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zs_env.command_options import add_search_option
 from zs_env.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ FLAGS: dict[str, tuple[str, str]] = {
     "search_mode": ("search", "mode"),
     "simulation_llm": ("search", "simulation_llm"),
     "base_url": ("search", "base_url"),
+    "check": ("search", "check"),
+    "search_option": ("search", "options"),
     "topk": ("search", "topk"),
     "cache": ("search", "cache"),
     "record": ("search", "record"),
@@ -40,6 +43,7 @@ FLAGS: dict[str, tuple[str, str]] = {
     "deadline_s": ("search", "deadline_s"),
     "timeout_s": ("search", "timeout_s"),
     "max_in_flight": ("search", "max_in_flight"),
+    "breaker": ("search", "breaker"),
     "budget_requests": ("search", "budget_requests"),
     "budget_tokens": ("search", "budget_tokens"),
     "budget_cost": ("search", "budget_cost"),
@@ -83,6 +87,8 @@ PLAYING_FLAGS = (
     "search_mode",
     "simulation_llm",
     "base_url",
+    "check",
+    "search_option",
     "topk",
     "cache",
     "record",
@@ -91,6 +97,7 @@ PLAYING_FLAGS = (
     "deadline_s",
     "timeout_s",
     "max_in_flight",
+    "breaker",
     "budget_requests",
     "budget_tokens",
     "budget_cost",
@@ -112,7 +119,9 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--search-mode", metavar="MODE", help="who answers searches, for example template")
     add("--simulation-llm", metavar="MODEL", help="the model that plays the search engine, where the mode takes one")
-    add("--base-url", metavar="URL", help="the server of that model")
+    add("--base-url", metavar="URL", help="the server of that model; smollm2 or a .gguf file runs here without one")
+    add("--check", action=argparse.BooleanOptionalAction, default=None, help="check a simulator's documents, or don't")
+    add_search_option(add)
     add("--topk", type=int, metavar="N", help="documents a search")
     add("--cache", metavar="FILE", help="keep what was found in this file, and search nothing twice")
     add("--record", metavar="FILE", help="write all searches into this file")
@@ -121,6 +130,7 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     add("--deadline-s", type=float, metavar="S", help="the most seconds of a search, all its tries included")
     add("--timeout-s", type=float, metavar="S", help="the most seconds of a try")
     add("--max-in-flight", type=int, metavar="N", help="the most searches at the same time")
+    add("--breaker", type=int, metavar="N", help="let the engine rest after N failed searches in a row")
     add("--budget-requests", type=int, metavar="N", help="stop once so many searches were made")
     add("--budget-tokens", type=int, metavar="N", help="stop once the engine reports so many tokens")
     add("--budget-cost", type=float, metavar="C", help="stop once the engine reports such a cost")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import gymnasium
 
+from zs_env.command_options import add_search_option
 from zs_env.env import SimulatedSearchEnv
 from zs_env.errors import ZeroSearchError
 from zs_env.serving import command as serve_command
@@ -31,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
     add("--questions", default="atlas", help="atlas, or a jsonl, json, csv or parquet file")
     add("--split", default=None, help="a split of the questions; the atlas' test split where left out")
     add("--search-mode", default="template", help="what answers searches")
+    add("--simulation-llm", help="the model that plays the search engine; smollm2 or a .gguf file runs in this process")
+    add("--base-url", help="the server of that model")
+    add("--check", action=argparse.BooleanOptionalAction, help="check a simulator's documents, or don't")
+    add_search_option(add)
     add("--noise-probability", type=float, default=0.0, help="the chance that a search gives noisy documents, 0 to 1")
     add("--topk", type=int, default=5, help="documents a search")
     add("--max-turns", type=int, default=5, help="turns an episode, searches and the answer together")
@@ -64,6 +69,10 @@ def play(options: argparse.Namespace, read: Callable[[str], str] = input) -> Non
         questions=options.questions,
         split=split,
         search_mode=options.search_mode,
+        simulation_llm=options.simulation_llm,
+        base_url=options.base_url,
+        check=options.check,
+        search_options=options.search_option,
         noise_probability=options.noise_probability,
         topk=options.topk,
         max_turns=options.max_turns,

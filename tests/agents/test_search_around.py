@@ -129,3 +129,30 @@ def test_a_budget_that_is_used_up_stops_the_run_with_the_way_on(tmp_path: Path, 
     assert "The budget for searches is used up" in told
     assert "In training step 0" in told
     assert "--resume --run-name poor" in told
+
+
+def test_every_option_of_an_engine_is_reached_from_files_and_flags_and_recorded_without_paths(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[search]\nmode = "simulate_prompt"\n[search.options]\npersona = "Medicine"\nmax_tries = 2\n')
+    prompts = tmp_path / "own_prompts"
+    prompts.mkdir()
+    (prompts / "prompt_useful.txt").write_text("About {query}")
+    flags: list[object] = ["--config", file, "--base-url", "http://127.0.0.1:1", "--no-check", "--breaker", 5]
+    flags += ["--search-option", "max_tries=3", "--search-option", f"prompts={prompts}"]
+    config = config_of(*flags)
+    assert config.search.options == {"persona": "Medicine", "max_tries": 3, "prompts": str(prompts)}
+    breaker: Any = config.search.make_engine()
+    assert breaker.engine.settings.persona == "Medicine"
+    assert breaker.engine.settings.max_tries == 3
+    assert breaker.engine.settings.checked is False
+    recorded = config.record()["search"]
+    assert recorded["options"] == {"persona": "Medicine", "max_tries": 3, "prompts": "own_prompts"}
+    assert recorded["check"] is False
+    assert config_of("--simulation-llm", tmp_path / "m.gguf").record()["search"]["simulation_llm"] == "m.gguf"
+    # Another engine's options give way to another engine.
+    assert config_of("--config", file, "--search-mode", "template").search.options == {}
+
+
+def test_what_stands_beside_the_options_does_not_stand_in_them() -> None:
+    with pytest.raises(ConfigError, match=r"check is a key of \[search\] itself"):
+        SearchConfig(options={"check": True})
