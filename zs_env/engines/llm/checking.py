@@ -30,6 +30,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from zs_env.actions import clean_text
+from zs_env.combining import stream_safe
 from zs_env.engines.decoys import SMALL_WORDS
 from zs_env.questions.atlas_text import strip_accents
 from zs_env.rewards import as_words, normalize_answer
@@ -89,7 +90,7 @@ _LETTERS = str.maketrans(dict.fromkeys(char for char in map(chr, range(128)) if 
 
 def _plain(text: str) -> str:
     """Without accents and case, numbers without separators and scales."""
-    text = unicodedata.normalize("NFKC", clean_text(text))
+    text = unicodedata.normalize("NFKC", stream_safe(clean_text(text)))
     text = unicodedata.normalize("NFC", strip_accents(text.casefold())).casefold()
     text = _GROUPED.sub(lambda match: match[1] + re.sub(r"\D", "", match[2]), text)
     return _SCALED.sub(lambda match: f"{round(float(match[1]) * _SCALES[match[2]])}", _small_scales(text))

@@ -210,3 +210,9 @@ def test_no_text_breaks_a_check(query: str, golden: str, text: str) -> None:
         check = make_check(ask(query, question, quality=quality))
         assert check.is_met([Document(text)]) in (True, False, None)
         check.keeps(Document(text, title=golden))
+
+
+def test_a_run_of_combining_marks_is_checked_in_time_that_grows_with_its_length() -> None:
+    marks = "\u0301\u0323" * 50_000  # Python sorts such a run by insertion: hours
+    assert Goldens(["Paris"]).are_in(f"Pari{marks} and Paris.")
+    assert not Goldens(["Paris"]).are_in(f"Lyon{marks}.")
