@@ -94,7 +94,7 @@ class _Kind:
 
 
 _KINDS = {
-    "sglang": _Kind(arguments=_sglang, module="sglang", distributions=("sglang",), install='pip install "sglang[all]"'),
+    "sglang": _Kind(arguments=_sglang, module="sglang", distributions=("sglang",), install="pip install sglang"),
     "vllm": _Kind(
         arguments=_vllm,
         module="vllm",
