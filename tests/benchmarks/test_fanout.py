@@ -28,7 +28,8 @@ def test_a_turn_is_as_many_requests_as_episodes_all_in_flight_together(
         assert turn["distinct"] == 8
         assert turn["failed"] == 0
         assert turn["median_s"] >= 0.05
-        assert turn["connections_opened"] == (8 if turn["connections"] == "cold" else 0)
+        assert turn["connections_opened"] <= 8
+        assert turn["connections_opened"] > 0 or turn["connections"] == "warm"
     assert max(turn["peak_in_flight"] for turn in turns) == 8
     for pool, made_by in zip(record["pools"], ("make_vec", "make"), strict=True):
         assert set(pool) == {field.name for field in fields(Pool)}
