@@ -78,7 +78,7 @@ _MEANING_HELP = "whether similarity is also measured by embeddings, if the packa
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, print tables, write the record; 1 if a bar was to be met and isn't, else 0."""
+    """Measure, print tables, write the record; 1 if a bar was to be met and isn't, 130 if stopped, else 0."""
     for name, least in (("limit", 1), ("topk", 1), ("concurrency", 1), ("max_tries", 1), ("examples", 0), ("seed", 0)):
         if getattr(options, name) is not None:
             check_whole(f"--{name.replace('_', '-')}", getattr(options, name), least=least)
@@ -104,6 +104,10 @@ def run(options: argparse.Namespace) -> int:
             retry_failed=options.retry_failed,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
+    except KeyboardInterrupt:
+        kept = "nothing was kept" if options.out is None else "the same command goes on where it stopped"
+        print(f"stopped: {kept}", file=sys.stderr)
+        return 130
     finally:
         _close(engine)
     searches = [(case.request, answered.result) for case, answered in zip(cases, answers, strict=True)]

@@ -10,8 +10,8 @@ from benchmarks.__main__ import main
 from benchmarks.simulator.page import write_page
 from benchmarks.simulator.record import prompt_texts, read_records
 from benchmarks.simulator.tables import share_text
-from tests.benchmarks.simulator.helpers import write_questions
-from zs_env.engines import TemplateEngine, make_engine
+from tests.benchmarks.simulator.helpers import Writing, write_questions
+from zs_env.engines import SEARCH_MODES, TemplateEngine, make_engine
 from zs_env.engines.around import CachedEngine
 
 ROOT = Path(__file__).parents[3]
@@ -46,6 +46,20 @@ def test_bars_give_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "**missed**" in capsys.readouterr().out
     # Questions of several hops have no bars: there is none to meet.
     assert main(f"simulator --questions {write_questions(tmp_path)} --multi-hop --bars".split()) == 0
+
+
+def test_a_stopped_measurement_says_how_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(request: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(SEARCH_MODES, "stopping", lambda: Writing(stop))
+    arguments = ["simulator", "--questions", str(write_questions(tmp_path)), "--engine", "stopping"]
+    assert main(arguments) == 130
+    assert "nothing was kept" in capsys.readouterr().err
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 130
+    assert "goes on where it stopped" in capsys.readouterr().err
 
 
 def test_records_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
