@@ -132,7 +132,6 @@ class Server:
         """
         if self.state != "new":
             raise ServerError(f"This server is {self.state} already: make another one with serve(...).")
-        check_port(self.launch.host, self.launch.port)
         self._stamp = time.strftime("%Y%m%d-%H%M%S")
         atexit.register(self.stop)
         try:
@@ -204,6 +203,7 @@ class Server:
     def _begin(self, state: State) -> None:
         """Start a process, and wait until it is up."""
         began = time.monotonic()
+        check_port(self.launch.host, self.launch.port)  # or whoever has it now would be taken for our server
         self._num_starts += 1
         name = f"{self._stamp}-{self.launch.name}-{self.launch.port}-{self._num_starts:03}.log"
         log = self.log = Path(self.watch.log_dir) / name

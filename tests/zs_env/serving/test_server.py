@@ -70,6 +70,18 @@ def test_it_is_given_up_after_too_many_crashes_in_a_row(tmp_path: Path) -> None:
     assert fake.running == []
 
 
+def test_another_server_at_the_port_is_not_taken_for_the_restarted_one(tmp_path: Path) -> None:
+    fake = Fake(tmp_path, max_restarts=1, backoff_s=1.0)
+    with fake.server as server, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        os.kill(server.pid, signal.SIGKILL)
+        until(lambda: server.state == "restarting", "the crash was seen")
+        other.bind(("127.0.0.1", server.launch.port))
+        other.listen()
+        with pytest.raises(ServerError, match=r"Port \d+ of 127\.0\.0\.1 is in use"):
+            server.wait(60)
+
+
 def test_crashes_are_forgotten_after_a_steady_time(tmp_path: Path) -> None:
     fake = Fake(tmp_path, max_restarts=1, steady_s=0.0)
     with fake.server as server:
