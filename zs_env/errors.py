@@ -7,7 +7,8 @@
     ├── ActionError (TypeError)          an action is not text
     ├── RewardError (ValueError)         a reward is not a finite number
     ├── EngineContractError (RuntimeError) a search engine broke the protocol
-    ├── ChatError (RuntimeError)         a chat server gave no usable reply
+    ├── ServiceError (RuntimeError)      a server that was asked gave no usable reply
+    │   └── ChatError                    a chat server did
     ├── ServerError (RuntimeError)       a simulator server couldn't be started, or crashed too often
     ├── BudgetError (RuntimeError)       the budget for searches is used up, and the run is to stop
     └── MissingPackageError (ImportError)  an optional package is not installed
@@ -26,6 +27,7 @@ from types import ModuleType
 __all__ = [
     "ActionError",
     "BudgetError",
+    "ChatError",
     "ConfigError",
     "EngineContractError",
     "EpisodeStateError",
@@ -33,6 +35,7 @@ __all__ = [
     "QuestionError",
     "RewardError",
     "ServerError",
+    "ServiceError",
     "ZeroSearchError",
     "require",
 ]
@@ -70,8 +73,8 @@ class BudgetError(ZeroSearchError, RuntimeError):
     """The budget for searches is used up, and its owner wants the run to stop then."""
 
 
-class ChatError(ZeroSearchError, RuntimeError):
-    """A chat server gave no usable reply; a simulated engine puts the message into its result.
+class ServiceError(ZeroSearchError, RuntimeError):
+    """A server that an engine asked gave no usable reply; the engine puts the message into its result.
 
     Attributes:
         retried: Whether trying the same server again may help.
@@ -87,9 +90,13 @@ class ChatError(ZeroSearchError, RuntimeError):
         self.is_down = is_down
         self.retry_after_s = retry_after_s
 
-    def again(self) -> ChatError:
+    def again(self) -> ServiceError:
         """The same error as a new object, to be raised to one more caller."""
-        return ChatError(str(self), retried=self.retried, is_down=self.is_down, retry_after_s=self.retry_after_s)
+        return type(self)(str(self), retried=self.retried, is_down=self.is_down, retry_after_s=self.retry_after_s)
+
+
+class ChatError(ServiceError):
+    """A chat server gave no usable reply, nor did a model in this process."""
 
 
 class ServerError(ZeroSearchError, RuntimeError):

@@ -1,20 +1,16 @@
-"""Reads what a chat server replied: a usable reply, or an error that says what to do. Pure functions."""
+"""Reads chat completions and lists of models. Pure functions."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from zs_env.actions import clean_text
-from zs_env.engines.llm.endpoints import redact, retry_after_s
 from zs_env.errors import ChatError
 
-__all__ = ["ChatReply", "read_json", "read_models", "read_reply"]
+__all__ = ["ChatReply", "read_models", "read_reply"]
 
-_RETRIED = frozenset((408, 409, 425, 429))
 _MAX_TOKENS_COUNTED = 10**9
 
 
@@ -41,68 +37,6 @@ class ChatReply:
     retries: int = 0
 
 
-def read_json(
-    raw: bytes,
-    status: int,
-    kind: str,
-    waits: str | None,
-    url: str,
-    *,
-    key: str | None,
-    key_advice: Callable[[str], str],
-) -> dict[str, Any]:
-    """The JSON object of a reply.
-
-    Args:
-        raw: The reply's body.
-        status: Its HTTP status.
-        kind: Its content type.
-        waits: Its `Retry-After` header.
-        url: The server.
-        key: What mustn't stand in an error.
-        key_advice: What to do if that server refuses the key.
-
-    Raises:
-        ChatError: It is anything else, or says that something is wrong.
-    """
-    try:
-        payload: Any = json.loads(raw)
-    except (ValueError, RecursionError):
-        payload = None
-    if status == 200 and isinstance(payload, dict) and not payload.get("error"):
-        return payload
-    said = redact(_message(payload) or raw[:2_000].decode(errors="replace"), key)
-    what = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-    if status in (401, 403):
-        raise ChatError(f"{url} refuses the key ({what}): {key_advice(url)}")
-    if status == 404:
-        raise ChatError(f"{url} has no such model or path ({what}): check simulation_llm and base_url.")
-    if 300 <= status < 400:
-        raise ChatError(f"{url} sends its callers elsewhere ({what}): give the address that it names as base_url.")
-    if status == 429 or status == 503:
-        raise ChatError(
-            f"{url} is too busy ({what}): lower max_connections, or add a server.",
-            retried=True,
-            retry_after_s=retry_after_s(waits),
-        )
-    if 400 <= status < 500:
-        raise ChatError(
-            f"{url} refuses the request ({what}): check simulation_llm and the settings of generation.",
-            retried=status in _RETRIED,
-            retry_after_s=retry_after_s(waits),
-        )
-    if status >= 500:
-        raise ChatError(
-            f"{url} fails ({what}): see the server's log.", retried=True, retry_after_s=retry_after_s(waits)
-        )
-    kind = redact(kind, key)
-    raise ChatError(
-        f"{url} replied with something other than a chat completion ({kind or 'no content type'}: {said}): does "
-        "base_url lead to an OpenAI-compatible server?",
-        retried=True,
-    )
-
-
 def read_reply(payload: dict[str, Any], url: str) -> tuple[str, bool, int, int]:
     """The text of a chat completion, whether it was cut, and the tokens of prompt and reply.
 
@@ -121,14 +55,6 @@ def read_models(payload: dict[str, Any]) -> list[str]:
     if not isinstance(rows, list):
         return []
     return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
-
-
-def _message(payload: Any) -> str:
-    """What a server says about its failure."""
-    for _ in range(3):
-        if isinstance(payload, dict):
-            payload = next((payload[name] for name in ("error", "message", "detail") if payload.get(name)), None)
-    return payload if isinstance(payload, str) else ""
 
 
 def _read_choice(payload: dict[str, Any], url: str) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""The connections of an event loop to chat servers: one session, shared by all clients with equal settings.
+"""The connections of an event loop to servers: one session, shared by all clients with equal settings.
 
 So thousands of environments, each with an engine of its own, open no more connections together than one would. A
 session belongs to the loop that it was made on, and is closed there: when its last client leaves it, or when the loop
@@ -14,26 +14,26 @@ import weakref
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from zs_env.errors import ChatError
+from zs_env.errors import ServiceError
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from zs_env.engines.llm.client import ClientSettings
+    from zs_env.engines.http.settings import ServiceSettings
 
 __all__ = ["Connections", "Pool", "leave_pools"]
 
 
 class Connections:
-    """The pools of all event loops, for one `ClientSettings`. It lives as long as a client holds it."""
+    """The pools of all event loops, for one `ServiceSettings`. It lives as long as a client holds it."""
 
-    def __init__(self, settings: ClientSettings) -> None:
+    def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
         # A loop touches its own entry alone, so that no lock is needed (which a fork could leave locked).
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
 
     @classmethod
-    def of(cls, settings: ClientSettings) -> Connections:
+    def of(cls, settings: ServiceSettings) -> Connections:
         """Those that clients with equal settings share."""
         shared = _shared.get(settings)
         return _shared.setdefault(settings, cls(settings)) if shared is None else shared
@@ -54,30 +54,41 @@ class Connections:
         return pool
 
 
-_shared: weakref.WeakValueDictionary[ClientSettings, Connections] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[ServiceSettings, Connections] = weakref.WeakValueDictionary()
 
 
 class Pool:
-    """What belongs to one event loop: its session, its free places, and what its servers said that they serve.
+    """What belongs to one event loop: its session, its free places, and what its servers said of themselves.
 
     Attributes:
         session: Where requests go. It keeps connections, and opens as many as are asked for: `places` is the limit.
         places: The free places; None for no limit.
-        models: What each server serves, or the asking for it.
+        learned: What each server said of itself, such as the model that it serves, or the asking for it.
         users: Who would miss it.
         pid: The process that it was made in.
     """
 
-    __slots__ = ("_fresh", "_keeper", "_pools", "_settings", "models", "opened_by", "pid", "places", "session", "users")
+    __slots__ = (
+        "_fresh",
+        "_keeper",
+        "_pools",
+        "_settings",
+        "learned",
+        "opened_by",
+        "pid",
+        "places",
+        "session",
+        "users",
+    )
 
-    def __init__(self, settings: ClientSettings, pools: dict[asyncio.AbstractEventLoop, Pool]) -> None:
+    def __init__(self, settings: ServiceSettings, pools: dict[asyncio.AbstractEventLoop, Pool]) -> None:
         self._settings = settings
         self._pools = pools
         self.opened_by: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.session = self._new_session()
         self._fresh: aiohttp.ClientSession | None = None
         self.places = asyncio.Semaphore(settings.max_connections) if settings.max_connections else None
-        self.models: dict[str, asyncio.Task[str | ChatError]] = {}
+        self.learned: dict[str, asyncio.Task[str | ServiceError]] = {}
         self.users: set[object] = set()
         self.pid = os.getpid()
         self._keeper = _until_the_loop_ends(self)
@@ -123,7 +134,7 @@ class Pool:
         """Take a user away, and close with the last one."""
         if self._is_missed_after(user):
             return
-        for task in self.models.values():
+        for task in self.learned.values():
             task.cancel()
         await self._keeper.aclose()
         await self.close()
