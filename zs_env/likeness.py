@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
+from zs_env.combining import stream_safe
 from zs_env.engines.decoys import SMALL_WORDS
 
 __all__ = ["TermWeights", "copied_run", "distinct_share", "near_repeats", "says_back", "terms_of", "words_of"]
@@ -37,8 +38,9 @@ def words_of(text: str) -> tuple[str, ...]:
         >>> words_of("São Paulo's 3 parks")
         ('sao', 'paulo', '3', 'parks')
     """
-    plain = _MARKS.sub("", unicodedata.normalize("NFKD", _APOSTROPHE_S.sub("", text))).casefold()
-    return tuple(_WORD.findall(unicodedata.normalize("NFKC", plain)))
+    text = stream_safe(_APOSTROPHE_S.sub("", text))
+    plain = _MARKS.sub("", unicodedata.normalize("NFKD", text)).casefold()
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", stream_safe(plain))))
 
 
 def _stem(word: str) -> str:

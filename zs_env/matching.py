@@ -1,7 +1,8 @@
 """Whether a text holds a golden answer, judged apart from the engine.
 
 A simulated engine checks its own documents (`engines.llm.checking`). Whoever scores that engine must not use the same
-rules, or a hole in them is invisible. What is here shares no code with that check.
+rules, or a hole in them is invisible. What is here shares no code with that check, but for `combining.stream_safe`,
+which has no rule of what an answer is.
 
 **Literally** (`Golden.is_literally_in`): DPR's `has_answer` (Karpukhin et al. 2020, arXiv 2004.04906): the answer's
 tokens, in a row, among the text's, after NFD and lower case; punctuation marks are tokens, accents count.
@@ -28,6 +29,8 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
+
+from zs_env.combining import stream_safe
 
 __all__ = ["AnswerMatcher", "Golden", "find_matcher"]
 
@@ -135,7 +138,7 @@ class _Text:
 def _dpr_tokens(text: str) -> Iterator[str]:
     r"""`[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]` of NFD, in lower case."""
     word = ""
-    for char in unicodedata.normalize("NFD", text).lower():
+    for char in unicodedata.normalize("NFD", stream_safe(text)).lower():
         kind = unicodedata.category(char)[0]
         if kind in "LNM":
             word += char
@@ -152,8 +155,8 @@ def _dpr_tokens(text: str) -> Iterator[str]:
 def _tokens(text: str) -> list[str]:
     """Words and digits, with numbers in digits."""
     text = _THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
-    text = _MARKS.sub("", unicodedata.normalize("NFKD", text)).casefold()
-    found = _TOKEN.findall(unicodedata.normalize("NFKC", text))
+    text = _MARKS.sub("", unicodedata.normalize("NFKD", stream_safe(text))).casefold()
+    found = _TOKEN.findall(unicodedata.normalize("NFKC", stream_safe(text)))
     return list(_numbers_as_digits([_ORDINAL.sub(r"\1th", token) for token in found]))
 
 

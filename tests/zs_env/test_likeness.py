@@ -16,6 +16,13 @@ def test_words_and_terms() -> None:
     assert terms_of("who is it") == ("who", "is", "it")  # nothing else is there
 
 
+@pytest.mark.parametrize("unit", ["\u0301\u0316", "\u0591\u05b0"])
+def test_marks_without_end_are_read_in_time(unit: str) -> None:
+    # Without breaks this sorts a hundred thousand marks by insertion, which takes minutes.
+    words = words_of(f"Cafe{unit * 50_000} Paris")
+    assert (words[0], words[-1]) == ("cafe", "paris")
+
+
 def test_similarity_by_hand() -> None:
     # Three texts; "cat" is in two of them, "dog" in one: ln(4/3) + 1 = 1.2877 and ln(4/2) + 1 = 1.6931.
     weights = TermWeights(["cat", "cat dog", "fish"])
