@@ -232,6 +232,13 @@ class Goldens:
         """Whether there is anything to look for."""
         return bool(self._goldens)
 
+    def may_be_in(self, text: str) -> bool:
+        """A quick look: whether a text can hold any of them. No is certain, also for each part of the text."""
+        if not text.isascii():
+            return True
+        letters = text.lower().translate(_LETTERS)
+        return any(golden.may_be_in(letters) for golden in self._goldens)
+
     def are_in(self, text: str) -> bool:
         """Whether a text holds any of them, in any form.
 
@@ -239,13 +246,11 @@ class Goldens:
             >>> Goldens(["1,000"]).are_in("It has 1 000 rooms."), Goldens(["Ada"]).are_in("Canada")
             (True, False)
         """
+        if not self.may_be_in(text):
+            return False
         squad = as_words(text)
         if any(golden.is_as_said(text, squad) for golden in self._goldens):
             return True
-        if text.isascii():
-            letters = text.lower().translate(_LETTERS)
-            if not any(golden.may_be_in(letters) for golden in self._goldens):
-                return False
         views = _views(text)
         return any(golden.is_in(text, squad, views) for golden in self._goldens)
 
@@ -343,6 +348,10 @@ class Check:
     def holds(self, document: Document) -> bool:
         """Whether a document holds a golden answer; no, where that means nothing."""
         return self.kind != "none" and self.goldens.are_in(_whole(document))
+
+    def are_surely_free(self, documents: Sequence[Document]) -> bool:
+        """Whether a quick look at all documents tells that none holds a golden answer."""
+        return self.kind == "none" or not self.goldens.may_be_in("\n".join(map(_whole, documents)))
 
     def keeps(self, document: Document) -> bool:
         """Whether a document may be delivered; if not, it alone can be left out."""

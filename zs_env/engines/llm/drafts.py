@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 
 from zs_env.engines.draws import Draws
 from zs_env.engines.llm.checking import Check
 from zs_env.types import Document
 
-__all__ = ["Drafts"]
+__all__ = ["Drafts", "Examples"]
 
 NEARLY_THE_SAME = 0.8
 """Two documents are nearly the same if their sets of words have at least this Jaccard similarity."""
 
 _PLACE_SALT = 0x5EED
+_MARKS = str.maketrans(dict.fromkeys(".,;:!?\"'()[]“”’", " "))
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """The documents of a prompt's own examples, ready to be compared with what the model writes.
+
+    Attributes:
+        words: The set of words of each.
+        telling: Of each, the longest words, as many that what is nearly the same has one of them at least.
+    """
+
+    words: tuple[frozenset[str], ...] = ()
+    telling: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, documents: Iterable[Document]) -> Examples:
+        """Make them of documents."""
+        words = tuple(map(word_set, documents))
+        return cls(words, frozenset(word for known in words for word in _telling(known)))
+
+    def have(self, words: frozenset[str]) -> bool:
+        """Whether one of them is nearly the same as a document with these words."""
+        return not self.telling.isdisjoint(words) and any(_are_nearly_the_same(words, known) for known in self.words)
 
 
 class Drafts:
@@ -32,14 +56,14 @@ class Drafts:
         examples: The documents of the prompt's own examples.
     """
 
-    def __init__(self, check: Check, topk: int, seed: int, examples: Sequence[frozenset[str]] = ()) -> None:
+    def __init__(self, check: Check, topk: int, seed: int, examples: Examples | None = None) -> None:
         self._check = check
         self._topk = topk
         self._seed = seed
-        self._known = list(examples)
-        self._known_words = set(_all_words(tuple(examples)))
+        self._examples = examples or Examples()
+        self._known: list[frozenset[str]] = []
         self._good: list[Document] = []
-        self._holds: list[bool] = []  # of each good document: whether it holds a golden answer
+        self._is_held = False  # whether one of the good documents holds a golden answer
         self._aside: list[Document] = []
         self._spoiled: list[Document] = []
         self._num_replies = 0
@@ -61,22 +85,23 @@ class Drafts:
         """How many documents were written in vain, if nothing more comes."""
         return self._num_written - len(self.delivered())
 
-    def add(self, documents: Iterable[Document]) -> None:
+    def add(self, documents: Sequence[Document]) -> None:
         """Take the documents of a reply."""
         self._num_replies += 1
+        self._num_written += len(documents)
+        free = self._check.are_surely_free(documents)
         for document in documents:
-            self._num_written += 1
             words = word_set(document)
-            if self._is_known(words):
+            if any(_are_nearly_the_same(words, known) for known in self._known) or self._examples.have(words):
                 continue
-            holds = self._check.holds(document)
+            # Which documents hold an answer matters until one of them is known to, where they may.
+            holds = not free and not (self._is_held and self._check.gives_answer) and self._check.holds(document)
             if holds and not self._check.gives_answer:
                 if document not in self._spoiled:
                     self._spoiled.append(document)
                 continue
             self._known.append(words)
-            self._known_words |= words
-            if holds or self._check.is_on_topic(document):
+            if holds or self._check.is_on_topic(document) or (not free and self._check.holds(document)):
                 self._any_about = True
                 self._take(document, holds)
             else:
@@ -91,44 +116,47 @@ class Drafts:
         documents = [*self._good, *self._aside][: self._topk]
         return documents or self._spoiled[-self._topk :]
 
-    def _is_known(self, words: frozenset[str]) -> bool:
-        """Whether a document is nearly the same as one that is known."""
-        # At most this share of its words may be missing there; so if it may miss n, one of any n + 1 is there.
-        num_missed = int((1 - NEARLY_THE_SAME) * len(words) + 1e-6)
-        longest = sorted(words, key=len)[-num_missed - 1 :]
-        return not self._known_words.isdisjoint(longest) and any(
-            _are_nearly_the_same(words, known) for known in self._known
-        )
+    @property
+    def verdict(self) -> bool | None:
+        """Whether what is delivered, if nothing more comes, is what was asked for; None where that can't be told."""
+        if self._check.kind == "answer" and self._good:
+            return self._is_held
+        return self._check.is_met(self.delivered())
 
     @property
     def _are_met(self) -> bool:
-        return any(self._holds) if self._check.kind == "answer" else self._check.is_met(self._good) is not False
+        if self._check.kind in ("answer", "noisy"):  # no noise that holds an answer is among the good
+            return self._check.kind == "noisy" or self._is_held
+        return self._check.is_met(self._good) is not False
 
     def _take(self, document: Document, holds: bool) -> None:
         """Keep a document. In a full set that isn't what it should be, one that helps replaces one that doesn't."""
         if len(self._good) < self._topk:
             self._good.append(document)
-            self._holds.append(holds)
         elif not self._are_met and (holds or self._check.kind == "step"):
             # At a place that is drawn, so that the place doesn't tell which document came late, and so has the answer.
-            place = Draws(self._seed ^ _PLACE_SALT).below(self._topk)
-            self._good[place], self._holds[place] = document, holds
-
-
-@lru_cache(maxsize=64)
-def _all_words(examples: tuple[frozenset[str], ...]) -> frozenset[str]:
-    return frozenset().union(*examples)
+            self._good[Draws(self._seed ^ _PLACE_SALT).below(self._topk)] = document
+        else:
+            return
+        self._is_held = self._is_held or holds
 
 
 def word_set(document: Document) -> frozenset[str]:
     """The words of a document, for `NEARLY_THE_SAME`; of one without spaces, its pairs of characters."""
     text = document.text.casefold()
-    words = frozenset([word.strip(".,;:!?\"'()[]“”’") for word in text.split()])
+    words = frozenset(text.translate(_MARKS).split())
     return words if len(words) > 1 else frozenset(text[i : i + 2] for i in range(len(text)))
 
 
 def _are_nearly_the_same(words: frozenset[str], known: frozenset[str]) -> bool:
-    if not NEARLY_THE_SAME * len(words) <= len(known) <= len(words) / NEARLY_THE_SAME:
+    here, there = len(words), len(known)
+    if not NEARLY_THE_SAME * here <= there <= here / NEARLY_THE_SAME:
         return False  # whatever they share
     shared = len(words & known)
-    return shared >= NEARLY_THE_SAME * (len(words) + len(known) - shared)
+    return shared >= NEARLY_THE_SAME * (here + there - shared)
+
+
+def _telling(words: frozenset[str]) -> list[str]:
+    # At most this share of them may be missing in what is nearly the same; so of one more, one is there.
+    num_missing = int((1 - NEARLY_THE_SAME) * len(words) + 1e-6)
+    return sorted(words, key=len)[-num_missing - 1 :]

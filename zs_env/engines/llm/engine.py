@@ -16,8 +16,8 @@ from typing import Any, Literal
 from zs_env.engines.llm.backend import BackendSettings, ChatBackend, make_backend
 from zs_env.engines.llm.checking import Check, make_check
 from zs_env.engines.llm.client import ClientSettings, combine_seed
+from zs_env.engines.llm.drafts import Drafts, Examples
 from zs_env.engines.llm.inprocess import InProcessSettings, is_in_process
-from zs_env.engines.llm.drafts import Drafts, word_set
 from zs_env.engines.llm.parsing import ParsedReply, parse_reply
 from zs_env.engines.llm.prompts import PERSONAS, PromptWriter, load_prompts
 from zs_env.engines.llm.replies import ChatReply
@@ -158,7 +158,7 @@ class SimulatedEngine:
             document_words=settings.document_words,
             upstream=upstream,
         )
-        self._known_examples: dict[str, tuple[frozenset[str], ...]] = {}
+        self._known_examples: dict[tuple[str, bool], Examples] = {}
 
     @property
     def name(self) -> str:
@@ -233,7 +233,7 @@ class SimulatedEngine:
             try:
                 parsed = await self._ask(request, record, drafts.num_missing, check)
             except ChatError:
-                if not drafts.delivered() or check.is_met(drafts.delivered()) is False:
+                if not drafts.delivered() or drafts.verdict is False:
                     raise
                 break
             drafts.add(parsed.documents)
@@ -244,7 +244,7 @@ class SimulatedEngine:
                 "instructions."
             )
         record.dropped = drafts.num_left_out
-        record.quality_checked = check.is_met(delivered)
+        record.quality_checked = drafts.verdict
         record.unmet = check.unmet if record.quality_checked is False else None
         return tuple(delivered)
 
@@ -288,13 +288,14 @@ class SimulatedEngine:
             **settings.extra,
         }
 
-    def _examples(self, request: SearchRequest, check: Check) -> Sequence[frozenset[str]]:
+    def _examples(self, request: SearchRequest, check: Check) -> Examples:
         """The documents of the examples in a request's prompt: a small model may copy them."""
-        kind = f"{request.quality} {check.gives_answer}"
+        kind = request.quality, check.gives_answer
         if kind not in self._known_examples:
             replies = self._writer.examples(request.quality, gives_answer=check.gives_answer)
-            documents = [document for reply in replies for document in parse_reply(reply, 100).documents]
-            self._known_examples[kind] = tuple(map(word_set, documents))
+            self._known_examples[kind] = Examples.of(
+                document for reply in replies for document in parse_reply(reply, 100).documents
+            )
         return self._known_examples[kind]
 
     def __copy__(self) -> SimulatedEngine:

@@ -142,7 +142,7 @@ class PromptWriter:
     document_words: int = 30
     upstream: bool = False
     _fixed: dict[str, str] = field(init=False, repr=False, default_factory=dict)
-    _turns: dict[str, tuple[tuple[str, str], ...]] = field(init=False, repr=False, default_factory=dict)
+    _turns: dict[str, tuple[tuple[str, str, bool], ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         style = PERSONAS.get(self.persona, f"Its documents read like passages from {self.persona}.")
@@ -152,7 +152,8 @@ class PromptWriter:
             language=self.language,
             words=str(self.document_words),
         )
-        self._turns.update({name: read_turns(text) for name, text in self.prompts.items()})
+        for name, text in self.prompts.items():
+            self._turns[name] = tuple(map(self._with_fixed, read_turns(text)))
 
     def write(self, request: SearchRequest, *, count: int, gives_answer: bool) -> list[dict[str, str]]:
         """The messages of a request, each with `role` and `content`.
@@ -176,17 +177,27 @@ class PromptWriter:
                 "documents": "document" if count == 1 else "documents",
             }
         return [
-            {"role": role, "content": clean_text(_PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text))}
-            for role, text in turns
+            {"role": role, "content": text if is_whole else clean_text(_fill(text, values))}
+            for role, text, is_whole in turns
         ]
 
     def examples(self, quality: str, *, gives_answer: bool) -> tuple[str, ...]:
         """What the model says in the examples of the prompt that a request gets."""
-        return tuple(text for role, text in self._turns[self._name(quality, gives_answer)] if role == "assistant")
+        return tuple(text for role, text, _ in self._turns[self._name(quality, gives_answer)] if role == "assistant")
+
+    def _with_fixed(self, turn: tuple[str, str]) -> tuple[str, str, bool]:
+        """A turn, and whether it is the same for all requests: then its values are put in here, once."""
+        role, text = turn
+        is_whole = set(_PLACEHOLDER.findall(text)) & _VALUES <= self._fixed.keys()
+        return role, clean_text(_fill(text, {} if self.upstream else self._fixed)) if is_whole else text, is_whole
 
     def _name(self, quality: str, gives_answer: bool) -> str:
         step = f"{self.mode}_useful_step"
         return step if quality == "useful" and not gives_answer and step in self.prompts else f"{self.mode}_{quality}"
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
 
 
 def _cut(text: str, max_chars: int) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.zs_env.engines.llm.helpers import FRANCE, ask
 from zs_env.engines.llm.checking import make_check
-from zs_env.engines.llm.drafts import Drafts, word_set
+from zs_env.engines.llm.drafts import Drafts, Examples
 from zs_env.types import Document, Question
 
 HOPS = Question(id="two", question="Which money has the land of Tartu?", golden_answers=("euro",), metadata={"hops": 2})
@@ -15,7 +15,7 @@ HOPS = Question(id="two", question="Which money has the land of Tartu?", golden_
 
 def drafts(topk: int = 3, seed: int = 1, examples: tuple[str, ...] = (), **request: object) -> Drafts:
     check = make_check(ask(topk=topk, **request))  # type: ignore[arg-type]
-    return Drafts(check, topk, seed, [word_set(Document(text)) for text in examples])
+    return Drafts(check, topk, seed, Examples.of(map(Document, examples)))
 
 
 def add(made: Drafts, *texts: str) -> None:

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zs_env.engines.llm import checking, drafts, parsing
-from zs_env.engines.llm.checking import make_check
 from zs_env.rewards import as_words
-from zs_env.types import Question, SearchRequest
+from zs_env.types import Document
 
 _PIECES = (
     "Spider-Man|spiderman's|the|a|Paris|pARIS|1,000|1 000|two|million|twenty-one|21|U.S.|us|May|12|1999|é|São|日本|"
@@ -52,16 +51,15 @@ def test_the_common_form_is_read_the_quick_way() -> None:
     )
 )
 def test_near_doubles_are_found_as_by_comparing_all(documents: list[list[str]]) -> None:
-    request = SearchRequest(
-        query="q",
-        question=Question(id="1", question="q?", golden_answers=("zzz",)),
-        quality="noisy",
-        noise_probability=1.0,
-        seed=0,
-        topk=5,
-    )
-    sets = [frozenset(words) for words in documents]
-    *examples, last = sets
-    found = drafts.Drafts(make_check(request), 5, 0, examples)._is_known(last)
-    similar = [len(last & known) / len(last | known) >= drafts.NEARLY_THE_SAME for known in examples]
-    assert found is any(similar)
+    *examples, last = [Document(" ".join(sorted(words))) for words in documents]
+    found = drafts.Examples.of(examples).have(drafts.word_set(last))
+    sets = list(map(drafts.word_set, examples))
+    words = drafts.word_set(last)
+    assert found is any(len(words & known) / len(words | known) >= drafts.NEARLY_THE_SAME for known in sets)
+
+
+@given(st.lists(_TEXTS.filter(str.strip), min_size=1, max_size=2), st.lists(_TEXTS, max_size=4))
+def test_a_look_at_all_documents_together_overlooks_none(goldens: list[str], texts: list[str]) -> None:
+    found = checking.Goldens(goldens)
+    if not found.may_be_in("\n".join(texts)):
+        assert not any(map(found.are_in, texts))
