@@ -120,6 +120,16 @@ def read_turns(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((mark[1], text[mark.end() : end].strip("\n")) for mark, end in zip(marks, ends, strict=True))
 
 
+class _Turn:
+    """A turn of a prompt. One that is the same for all requests has its values in it, and one message for all."""
+
+    __slots__ = ("is_whole", "message", "role", "text")
+
+    def __init__(self, role: str, text: str, is_whole: bool) -> None:
+        self.role, self.text, self.is_whole = role, text, is_whole
+        self.message = {"role": role, "content": text}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptWriter:
     """Writes the prompt of a request.
@@ -142,7 +152,7 @@ class PromptWriter:
     document_words: int = 30
     upstream: bool = False
     _fixed: dict[str, str] = field(init=False, repr=False, default_factory=dict)
-    _turns: dict[str, tuple[tuple[str, str, bool], ...]] = field(init=False, repr=False, default_factory=dict)
+    _turns: dict[str, tuple[_Turn, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         style = PERSONAS.get(self.persona, f"Its documents read like passages from {self.persona}.")
@@ -153,10 +163,10 @@ class PromptWriter:
             words=str(self.document_words),
         )
         for name, text in self.prompts.items():
-            self._turns[name] = tuple(map(self._with_fixed, read_turns(text)))
+            self._turns[name] = tuple(map(self._as_turn, read_turns(text)))
 
     def write(self, request: SearchRequest, *, count: int, gives_answer: bool) -> list[dict[str, str]]:
-        """The messages of a request, each with `role` and `content`.
+        """The messages of a request, each with `role` and `content`; they are shared, and not to be changed.
 
         Args:
             request: The request.
@@ -177,19 +187,21 @@ class PromptWriter:
                 "documents": "document" if count == 1 else "documents",
             }
         return [
-            {"role": role, "content": text if is_whole else clean_text(_fill(text, values))}
-            for role, text, is_whole in turns
+            turn.message if turn.is_whole else {"role": turn.role, "content": clean_text(_fill(turn.text, values))}
+            for turn in turns
         ]
 
     def examples(self, quality: str, *, gives_answer: bool) -> tuple[str, ...]:
         """What the model says in the examples of the prompt that a request gets."""
-        return tuple(text for role, text, _ in self._turns[self._name(quality, gives_answer)] if role == "assistant")
+        turns = self._turns[self._name(quality, gives_answer)]
+        return tuple(turn.text for turn in turns if turn.role == "assistant")
 
-    def _with_fixed(self, turn: tuple[str, str]) -> tuple[str, str, bool]:
-        """A turn, and whether it is the same for all requests: then its values are put in here, once."""
+    def _as_turn(self, turn: tuple[str, str]) -> _Turn:
         role, text = turn
         is_whole = set(_PLACEHOLDER.findall(text)) & _VALUES <= self._fixed.keys()
-        return role, clean_text(_fill(text, {} if self.upstream else self._fixed)) if is_whole else text, is_whole
+        if is_whole:
+            text = clean_text(_fill(text, {} if self.upstream else self._fixed))
+        return _Turn(role, text, is_whole)
 
     def _name(self, quality: str, gives_answer: bool) -> str:
         step = f"{self.mode}_useful_step"
