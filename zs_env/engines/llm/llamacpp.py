@@ -268,11 +268,21 @@ def loaded_model(key: ModelKey) -> LoadedModel:
 def _after_fork() -> None:
     global _loaded_before_fork, _models_lock
     _models_lock = threading.Lock()
-    _loaded_before_fork = _loaded_before_fork or any(model.is_loaded for model in _models.values())
+    if not _loaded_before_fork and any(model.is_loaded for model in _models.values()):
+        _loaded_before_fork = True
+        _leave_at_once()
     for model in _models.values():
         model.keep_for_ever()
         model.closed = True
     _models.clear()
+
+
+def _leave_at_once() -> None:
+    """Let a forked process end without llama.cpp's clean-up, which waits for threads that only its parent has."""
+    libc = ctypes.CDLL(None)
+    # The C library calls it with the exit status, before what was registered earlier. Others than glibc lack it.
+    if hasattr(libc, "on_exit"):
+        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)
 
 
 @atexit.register

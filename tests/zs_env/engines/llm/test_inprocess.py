@@ -164,7 +164,7 @@ def test_threads_share_the_model_and_a_closed_one_is_loaded_again(brief: dict[st
 
 
 LEAVE = """
-import asyncio, os, sys, threading
+import asyncio, os, signal, sys, threading, time
 from tests.zs_env.engines.llm.helpers import ask, search
 from pathlib import Path
 from tempfile import mkdtemp
@@ -186,10 +186,37 @@ def run(code: str, limit: int) -> subprocess.CompletedProcess[str]:
 def test_a_program_ends_quietly_while_the_model_writes() -> None:
     done = run(
         "threading.Thread(target=search_blocking, args=(engine, [ask(topk=1)]), daemon=True).start()\n"
-        "import time; time.sleep(1.5); print('left')",
+        "time.sleep(1.5); print('left')",
         limit=1500,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
+
+
+@needs_model
+def test_a_program_ends_quietly_while_the_model_is_loaded() -> None:
+    done = run(
+        """
+from zs_env.engines.llm.llamacpp import loaded_model
+threading.Thread(target=search_blocking, args=(engine, [ask(topk=1)]), daemon=True).start()
+model = loaded_model(engine.client_settings.key)
+while not model._loading.locked():
+    pass
+print("loading")
+""",
+        limit=1500,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "loading\n", "")
+
+
+@needs_model
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")
+def test_ctrl_c_ends_a_search_in_which_the_model_writes() -> None:
+    done = run(
+        "threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "try:\n    search_blocking(engine, [ask(topk=1)])\nexcept KeyboardInterrupt:\n    print('stopped')",
+        limit=1500,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
 
 
 @needs_model
@@ -201,17 +228,25 @@ def child():
     pid = os.fork()
     if pid == 0:
         print(search(engine, ask(topk=1))[0].error, flush=True)
-        os._exit(0)
-    os.waitpid(pid, 0)
+        sys.exit(3)
+    for _ in range(600):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return print(os.waitstatus_to_exitcode(status), flush=True)
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    print("hangs", flush=True)
 child()
 search(engine, ask(topk=1))
 child()
+print(search(engine, ask(topk=1))[0].error)
 """,
         limit=2,
     )
-    before, after = done.stdout.splitlines()
-    assert before == "None"
+    before, ended_before, after, ended_after, parent = done.stdout.splitlines()
+    assert (before, parent) == ("None", "None")
     assert "forked from one that had a model loaded" in after
+    assert (ended_before, ended_after) == ("3", "3")
     assert done.stderr == ""
 
 
