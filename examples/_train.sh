@@ -84,6 +84,18 @@ add_questions() {
     fi
 }
 
+# Which engine the simulation LLM plays: ZeroSearch's names of the two that its simulators are made for, or any other.
+add_persona() {
+    local engine
+    engine=$(value_of SEARCH_ENGINE)
+    case $engine in
+    '') return ;;
+    [Gg]oogle) engine=Google ;;
+    [Ww]iki | [Ww]ikipedia) engine=Wikipedia ;;
+    esac
+    FLAGS+=(--search-option "persona=$engine")
+}
+
 # train ALGORITHM FLAG…: runs it, with ZeroSearch's defaults and the algorithm's own flags.
 train() {
     local algorithm=$1 model=${given_MODEL_PATH%/} name python
@@ -97,15 +109,16 @@ train() {
     simulate_*)
         add_flag --simulation-llm SIMULATION_LLM
         [ -z "$(value_of IP)" ] || FLAGS+=(--base-url "http://$(value_of IP):$SIMULATOR_PORT")
+        add_persona
         ;;
     *)
         not_used SIMULATION_LLM "search mode $given_SEARCH_MODE has no simulation LLM."
         not_used IP "search mode $given_SEARCH_MODE has no simulation LLM."
+        not_used SEARCH_ENGINE "it says which engine a simulation LLM plays, and search mode $given_SEARCH_MODE has none."
         ;;
     esac
     add_flag --start-threshold START_THRESHOLD
     add_flag --end-threshold END_THRESHOLD
-    not_used SEARCH_ENGINE "no simulated engine takes the name of a real one yet."
     add_flag --max-turns MAX_TURNS
     add_flag --topk TOPK
     add_flag --num-gpus NUM_GPUS_PER_NODE

@@ -53,6 +53,7 @@ def test_zerosearchs_own_line_gives_its_own_settings(algorithm: str, tmp_path: P
     assert (config.questions.source, config.episode.max_turns, config.search.topk) == ("atlas", 5, 5)
     assert (config.search.mode, config.search.simulation_llm) == ("simulate_prompt", "Qwen2.5-14B-Instruct")
     assert config.search.base_url == "http://localhost:6001"
+    assert config.search.options == {"persona": "Google"}
     assert (config.noise.start_threshold, config.noise.end_threshold) == (0, 0.5)
     assert (training.total_steps, training.questions_per_step, training.group_size) == (203, 64, 5)
     assert (training.kl_coef, training.clip_low, training.clip_high) == (0.001, 0.2, 0.2)
@@ -94,13 +95,25 @@ def test_a_folder_like_theirs_is_trained_and_measured_on(tmp_path: Path) -> None
 def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
     done = run("grpo", THEIRS.replace("simulate_prompt", "template"), tmp_path, DRY_RUN="1")
     for line in (
-        "SEARCH_ENGINE google is not used",
+        "SEARCH_ENGINE google is not used: it says which engine a simulation LLM plays, and search mode template has",
         "IP localhost is not used: search mode template has no simulation LLM",
         "SIMULATION_LLM Qwen2.5-14B-Instruct is not used",
     ):
         assert line in done.stderr
     assert "--base-url" not in done.stdout
     assert "--simulation-llm" not in done.stdout
+    assert "persona" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("named", "persona"), [("wiki", "Wikipedia"), ("Wikipedia", "Wikipedia"), ("'Pub Med'", "Pub Med")]
+)
+def test_the_search_engine_is_the_one_that_the_simulator_plays(named: str, persona: str, tmp_path: Path) -> None:
+    words = command("grpo", THEIRS.replace("SEARCH_ENGINE google", f"SEARCH_ENGINE {named}"), tmp_path)
+    assert words[words.index("--search-option") + 1] == f"persona={persona}"
+    assert "--search-option" not in command("grpo", THEIRS.replace("SEARCH_ENGINE google ", ""), tmp_path)
+    options = load_config(sections_of(parser().parse_args([*words, "--search-option", "max_tries=1"]))).search.options
+    assert options == {"persona": persona, "max_tries": 1}
 
 
 @pytest.mark.parametrize(
