@@ -15,7 +15,18 @@ from zs_env.engines.around.keys import uses_draw
 from zs_env.errors import BudgetError, ConfigError
 from zs_env.types import SearchEngine, SearchRequest, SearchResult
 
-__all__ = ["FailureKind", "Steps", "Wrapper", "ask", "failed", "kind_of", "name_of", "together", "with_metadata"]
+__all__ = [
+    "FailureKind",
+    "Steps",
+    "Wrapper",
+    "ask",
+    "ask_now",
+    "failed",
+    "kind_of",
+    "name_of",
+    "together",
+    "with_metadata",
+]
 
 T = TypeVar("T")
 
@@ -95,7 +106,7 @@ class Wrapper:
         try:
             wanted = next(steps)
             while True:
-                wanted = steps.send(_ask_now(self.engine, wanted))
+                wanted = steps.send(ask_now(self.engine, wanted))
         except StopIteration as stop:
             return _results_of(stop)
         finally:
@@ -132,7 +143,8 @@ async def ask(engine: SearchEngine, requests: list[SearchRequest]) -> list[Searc
         return [_raised(engine, error)] * len(requests)
 
 
-def _ask_now(engine: SearchEngine, requests: list[SearchRequest]) -> list[SearchResult]:
+def ask_now(engine: SearchEngine, requests: list[SearchRequest]) -> list[SearchResult]:
+    """The same as `ask`, at once, of an engine that can."""
     if not requests:
         return []
     try:
