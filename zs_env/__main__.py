@@ -1,4 +1,4 @@
-"""`python -m zs_env`: play an episode as a person, or serve a simulator."""
+"""`python -m zs_env`: play an episode as a person, serve a simulator, or index a corpus."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import gymnasium
 
 from zs_env.command_options import add_search_option
+from zs_env.engines.retrieval import command as index_command
 from zs_env.env import SimulatedSearchEnv
 from zs_env.errors import ZeroSearchError
 from zs_env.serving import command as serve_command
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=None, help="repeat an earlier game")
     play_parser.set_defaults(run=play)
     serve_command.add_parser(commands)
+    index_command.add_parser(commands)
     return top
 
 
