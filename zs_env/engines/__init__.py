@@ -30,18 +30,16 @@ def _simulate_sft(**options: Any) -> SearchEngine:
     return simulate_sft(**options)
 
 
-def _bm25(**options: Any) -> SearchEngine:
-    from zs_env.engines.retrieval import bm25
+def _wiki(**options: Any) -> SearchEngine:
+    from zs_env.engines.web import wiki
 
-    _check_options("bm25", bm25, options)
-    return bm25(**options)
+    return wiki(**options)
 
 
-def _dense(**options: Any) -> SearchEngine:
-    from zs_env.engines.retrieval import dense
+def _google(**options: Any) -> SearchEngine:
+    from zs_env.engines.web import google
 
-    _check_options("dense", dense, options)
-    return dense(**options)
+    return google(**options)
 
 
 def __getattr__(name: str) -> Any:
@@ -57,9 +55,9 @@ SEARCH_MODES: dict[str, Callable[..., SearchEngine]] = {
     "template": TemplateEngine,
     "simulate_prompt": _simulate_prompt,
     "simulate_sft": _simulate_sft,
-    "bm25": _bm25,
-    "dense": _dense,
     "hostile": hostile,
+    "wiki": _wiki,
+    "google": _google,
 }
 """Search mode to what makes its engine. Add a maker of your own, and `make_engine` and `search_mode=` know it."""
 
@@ -72,8 +70,8 @@ def make_engine(search_mode: str, **options: Any) -> SearchEngine:
         **options: What that engine takes.
 
     Raises:
-        ConfigError: There is no such mode, or its engine doesn't take an option, or needs another. There is no default
-            to fall back to: an engine that finds nothing would look like a policy that can't search.
+        ConfigError: There is no such mode, or its engine doesn't take an option. There is no default to fall back to:
+            an engine that finds nothing would look like a policy that can't search.
     """
     known = ", ".join(sorted(SEARCH_MODES))
     maker = SEARCH_MODES.get(search_mode) if isinstance(search_mode, str) else None
@@ -81,11 +79,6 @@ def make_engine(search_mode: str, **options: Any) -> SearchEngine:
         raise ConfigError(
             f"Unknown search mode {search_mode!r}. Available: {known}; or give an engine object as engine=."
         )
-    _check_options(search_mode, maker, options)
-    return maker(**options)
-
-
-def _check_options(search_mode: str, maker: Callable[..., SearchEngine], options: dict[str, Any]) -> None:
     parameters = inspect.signature(maker).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = [name for name in options if name not in parameters]
@@ -94,13 +87,4 @@ def _check_options(search_mode: str, maker: Callable[..., SearchEngine], options
             f"Search mode {search_mode!r} doesn't take {', '.join(map(repr, unknown))}. "
             f"It takes {', '.join(map(repr, parameters)) or 'no options'}."
         )
-    missing = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and name not in options
-    ]
-    if missing:
-        raise ConfigError(
-            f"Search mode {search_mode!r} needs {', '.join(map(repr, missing))}. Give it as "
-            f"search_options={{{missing[0]!r}: …}}, or on the command line as --search-option {missing[0]}=…"
-        )
+    return maker(**options)

@@ -12,10 +12,10 @@ def test_template_is_a_search_mode():
     assert engine.name == "template"
 
 
-@pytest.mark.parametrize("mode", ["googel", "", "Template", None, 3, ["template"], "wiki"])
+@pytest.mark.parametrize("mode", ["googel", "", "Template", None, 3, ["template"], "wikipedia"])
 def test_an_unknown_search_mode_is_an_error_that_names_those_there_are(mode):
     """Defect 18 of the field: an unknown mode that answers "No information available" to every query."""
-    with pytest.raises(ConfigError, match=r"Unknown search mode .*Available: .*simulate_sft, template"):
+    with pytest.raises(ConfigError, match=r"Unknown search mode .*Available: .*simulate_sft, template, wiki"):
         make_engine(mode)
 
 
