@@ -132,17 +132,22 @@ def _train(options: argparse.Namespace) -> None:
 def _settings_for_playing(options: argparse.Namespace) -> Any:
     """The sections that `eval` and `ask` share with training, from their flags and the checkpoint's own run."""
     from agents.config import ModelConfig, load_config
+    from agents.config_files import merge_search
     from agents.runs import read_checkpoint_settings
 
     _quiet_transformers()
     sections: dict[str, dict[str, Any]] = {}
     if options.model:
         sections = read_checkpoint_settings(Path(ModelConfig(source=options.model).path))
+    given: dict[str, dict[str, Any]] = {}
     for flag in PLAYING_FLAGS:
         value = getattr(options, flag)
         if value is not None:
             section, key = FLAGS[flag]
-            sections.setdefault(section, {})[key] = value
+            given.setdefault(section, {})[key] = value
+    for name, values in given.items():
+        under = sections.get(name, {})
+        sections[name] = merge_search(under, values) if name == "search" else under | values
     sections["model"] = sections.get("model", {}) | {"source": options.model or "scripted"}
     config = load_config(sections, origin="flags or the checkpoint's settings")
     if config.run.threads:

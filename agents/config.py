@@ -141,11 +141,9 @@ class TrainConfig:
         for key in SEARCH_FILES:
             if record["search"][key] is not None:
                 record["search"][key] = Path(record["search"][key]).name
-        search = record["search"]
-        if (search["simulation_llm"] or "").lower().endswith(".gguf"):
-            search["simulation_llm"] = Path(search["simulation_llm"]).name
-        if "prompts" in search["options"]:
-            search["options"]["prompts"] = Path(search["options"]["prompts"]).name
+        for key, path in self.search.paths.items():
+            holder = record["search"] if key == "simulation_llm" else record["search"]["options"]
+            holder[key] = Path(path).name
         return record
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,19 @@ from typing import Any
 from agents.config_sections import ALGORITHMS, PRESETS, RunConfig
 from zs_env.errors import ConfigError
 
-__all__ = ["Layer", "algorithm_of", "load_preset", "merge", "preset_names", "read_file", "read_preset"]
+__all__ = [
+    "Layer",
+    "algorithm_of",
+    "load_preset",
+    "merge",
+    "merge_search",
+    "preset_names",
+    "read_file",
+    "read_preset",
+]
 
+_SIMULATED = ("simulate_prompt", "simulate_sft", "hostile")
+"""The search modes that take a simulator."""
 _WARMUPS = (("optimizer", "warmup_steps"), ("critic", "warmup_steps"), ("ppo", "value_warmup_steps"))
 
 
@@ -118,8 +129,8 @@ def merge(layers: Sequence[Layer], *, say: Callable[[str], None] | None = None) 
     """Lay settings over each other, key by key; later ones win.
 
     What an earlier layer set gives way, too, where it would contradict a later one: a mix of noise to thresholds and
-    the other way round, a split to another source, a warm-up to a shorter run, and a preset's sections of another
-    algorithm.
+    the other way round, a split to another source, a warm-up to a shorter run, options to another search mode, and a
+    preset's sections of another algorithm.
 
     Args:
         layers: From the lowest to the highest.
@@ -134,11 +145,35 @@ def merge(layers: Sequence[Layer], *, say: Callable[[str], None] | None = None) 
         _give_way(merged, layer.sections, say)
         for name, values in layer.sections.items():
             if not (layer.gives_way and name in others):
-                section = merged.setdefault(name, {})
-                options = section.get("options") if name == "search" and "mode" not in values else None
-                section.update(values)
-                if options and "options" in values:
-                    section["options"] = options | values["options"]
+                under = merged.get(name, {})
+                merged[name] = merge_search(under, values) if name == "search" else under | values
+    return merged
+
+
+def merge_search(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a section [search] over another one.
+
+    Options are added to those of the same mode. They are those of their own engine, so another mode takes them away,
+    and a mode that has no simulator takes away the simulator, too.
+
+    Examples:
+        >>> persona = {"mode": "simulate_sft", "base_url": "http://a", "options": {"persona": "Google"}}
+        >>> merge_search(persona, {"options": {"max_tries": 2}})["options"]
+        {'persona': 'Google', 'max_tries': 2}
+        >>> merge_search(persona, {"mode": "template"})
+        {'mode': 'template'}
+    """
+    merged = dict(under)
+    mode = over.get("mode", under.get("mode"))
+    if mode != under.get("mode"):
+        merged.pop("options", None)
+        if mode not in _SIMULATED:
+            for key in ("simulation_llm", "base_url", "check"):
+                merged.pop(key, None)
+    options = merged.get("options") or {}
+    merged.update(over)
+    if options and "options" in over:
+        merged["options"] = options | over["options"]
     return merged
 
 
@@ -159,10 +194,6 @@ def _give_way(
     # A split is that of its own source.
     if "source" in questions:
         drop("questions", "split")
-    # Options are those of their own engine.
-    search = over.get("search", {})
-    if search.get("mode", merged.get("search", {}).get("mode")) != merged.get("search", {}).get("mode"):
-        drop("search", "options")
     if "source" in questions or "source" in evaluation:
         drop("evaluation", "split")
     total = over.get("training", {}).get("total_steps")

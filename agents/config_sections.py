@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,15 @@ class SearchConfig:
                 check_seconds(name, getattr(self, name))
         self._budget()
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """What of the engine itself lies on this machine, beside `SEARCH_FILES`: key or option to its path."""
+        given = {name: value for name, value in self.options.items() if isinstance(value, str)}
+        found = {name: value for name, value in given.items() if name == "prompts" or _is_path(value)}
+        if self.base_url is None and (self.simulation_llm or "").lower().endswith(".gguf"):
+            found["simulation_llm"] = str(self.simulation_llm)
+        return found
+
     def make_engine(self) -> SearchEngine:
         """The engine, with what is put around it; an option that the mode doesn't take is an error that names it."""
         given = {"simulation_llm": self.simulation_llm, "base_url": self.base_url, "check": self.check}
@@ -238,6 +248,11 @@ class SearchConfig:
                 )
             return None
         return Budget(path=self.budget_file, on_spent="stop", **limits)  # type: ignore[arg-type]
+
+
+def _is_path(value: str) -> bool:
+    """Whether a text leads to a file here; one without a folder may as well be something else's name."""
+    return len(Path(value).parts) > 1 and os.path.exists(os.path.expanduser(value))  # for any text, however long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,15 +303,23 @@ class EpisodeConfig:
         max_turns: See `EpisodeSettings`.
         prompt: See `EpisodeSettings`.
         reward: A name of `zs_env.rewards.REWARDS`, or a table of names to weights.
+        max_information_chars: See `EpisodeSettings`; 0 for no limit.
     """
 
     max_turns: int = 5
     prompt: str = "default"
     reward: str | dict[str, float] = "em"
+    max_information_chars: int = 20_000
 
     def settings(self, topk: int) -> EpisodeSettings:
         """The environment's settings."""
-        return EpisodeSettings(max_turns=self.max_turns, topk=topk, reward=make_reward(self.reward), prompt=self.prompt)
+        return EpisodeSettings(
+            max_turns=self.max_turns,
+            topk=topk,
+            reward=make_reward(self.reward),
+            prompt=self.prompt,
+            max_information_chars=self.max_information_chars or None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 from agents.checkpoints import Checkpoints, read_state
 from agents.config import ALGORITHMS, TrainConfig
+from agents.config_files import merge_search
 from agents.config_sections import SEARCH_AROUND, SEARCH_FILES
 from agents.conversation import RolloutSettings
 from agents.errors import CheckpointError, ModelError
@@ -77,7 +78,7 @@ def resumed_sections(run: RunFolder, given: Mapping[str, Mapping[str, Any]]) -> 
     """The settings that a run was begun with, and over them what is given again.
 
     Raises:
-        ConfigError: It searched with a file (a cache, a record, …) that isn't here, and none is given.
+        ConfigError: It searched with a file (a cache, a record, a model, …) that isn't here, and none is given.
     """
     sections: Sections = {name: dict(values) for name, values in run.read("config.json").items()}
     for key in SEARCH_FILES:
@@ -87,8 +88,20 @@ def resumed_sections(run: RunFolder, given: Mapping[str, Mapping[str, Any]]) -> 
                 f"The run searched with {key} {recorded!r}, which isn't here; a run's record holds names, not paths. "
                 f"Give --{key.replace('_', '-')} with its path again."
             )
+    search, again = sections.get("search", {}), given.get("search", {})
+    for key in [] if search.get("replay") or "replay" in again else run.read("start.json").get("search_paths", []):
+        is_option = key != "simulation_llm"
+        recorded = (search.get("options", {}) if is_option else search).get(key)
+        is_given = key in (again.get("options", {}) if is_option else again)
+        if recorded and not is_given and not Path(recorded).exists():
+            flag = f"--search-option {key}=PATH" if is_option else "--simulation-llm"
+            raise ConfigError(
+                f"The run searched with {key} {recorded!r}, which isn't here; a run's record holds names, not paths. "
+                f"Give {flag} with its path again."
+            )
     for name, values in given.items():
-        sections.setdefault(name, {}).update(values)
+        under = sections.get(name, {})
+        sections[name] = merge_search(under, values) if name == "search" else under | dict(values)
     algorithm = sections.get("run", {}).get("algorithm")
     others = {own for name, owned in ALGORITHMS.items() if name != algorithm for own in owned}
     return {name: values for name, values in sections.items() if name not in others or name in given}
@@ -251,7 +264,12 @@ def resume_command(run: RunFolder, config: TrainConfig, *, model: bool) -> str:
         parts += ["--runs", str(run.root)]
     sources = [("--questions", config.questions.source), ("--eval-questions", config.evaluation.source)]
     sources += [(f"--{key.replace('_', '-')}", getattr(config.search, key)) for key in SEARCH_FILES]
+    paths = dict(config.search.paths)
+    sources.append(("--simulation-llm", paths.pop("simulation_llm", None)))
     for flag, source in [*sources, ("--model", config.model.source if model else None)]:
         if source and Path(source).exists() and Path(source).name != source:
             parts += [flag, source]
+    for name, path in paths.items():
+        if Path(path).name != path:
+            parts += ["--search-option", f"{name}={path}"]
     return " ".join(shlex.quote(part) for part in parts)

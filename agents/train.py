@@ -216,8 +216,8 @@ class _Run:
         run, record = self.run, self.config.record()
         if self.point is None:
             run.open()
-            local = local_sources(self.config)
-            run.write("start.json", {"schema": START_SCHEMA, "fingerprints": fingerprints, "local": local})
+            start = {"schema": START_SCHEMA, "fingerprints": fingerprints, "local": local_sources(self.config)}
+            run.write("start.json", start | {"search_paths": sorted(self.config.search.paths)})
             run.write("config.json", record)
             return record
         recorded = run.read("config.json")

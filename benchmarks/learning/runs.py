@@ -44,7 +44,11 @@ def record_path(folder: Path, arm: Arm, seed: int) -> Path:
 def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, Any]:
     """What a record depends on: a record of other settings isn't one of this study."""
     record = {name: values for name, values in config.record().items() if name not in ("alarm", "learner")}
-    for section, keys in (("run", ("algorithm", "seed")), ("search", ("mode", "topk"))):
+    for section, keys in (
+        ("run", ("algorithm", "seed")),
+        ("search", ("mode", "topk")),
+        ("episode", ("max_turns", "prompt", "reward")),
+    ):
         record[section] = {key: record[section][key] for key in keys}
     return {"arm": arm.name, "change": arm.change, "eval_limit": eval_limit, "training": record}
 

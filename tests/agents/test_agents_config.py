@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from agents.config import TrainConfig, load_config, load_preset, preset_names
+from zs_env.episode import EpisodeSettings
 from zs_env.errors import ConfigError
+from zs_env.rewards import make_reward
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -67,6 +69,16 @@ BASE = {"model": {"source": "m"}}
 def test_what_is_wrong_is_named(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(BASE | sections)
+
+
+def test_the_characters_of_a_search_are_limited_as_in_the_environment() -> None:
+    limits = {0: None, 100: 100}
+    for given, limit in limits.items():
+        config = load_config(BASE | {"episode": {"max_information_chars": given}})
+        assert config.episode.settings(5).max_information_chars == limit
+    assert load_config(BASE).episode.settings(5) == EpisodeSettings(reward=make_reward("em"))
+    with pytest.raises(ConfigError, match="max_information_chars"):
+        load_config(BASE | {"episode": {"max_information_chars": 99}}).episode.settings(5)
 
 
 def test_splits_are_left_out_unless_the_atlas_needs_them(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import agents.config_sections
-from agents.cli import main, parser
+from agents.cli import _settings_for_playing, main, parser
 from agents.config import TrainConfig, load_config
 from agents.config_sections import SEARCH_AROUND, SearchConfig
 from agents.flags import PLAYING_FLAGS, sections_of
-from agents.resume import resumed_sections
-from agents.runs import RunFolder
+from agents.resume import resume_command, resumed_sections
+from agents.runs import CHECKPOINT_SCHEMA, RunFolder
 from tests.agents.resuming import assert_equal_runs, lines_of
 from zs_env.engines import TemplateEngine
 from zs_env.engines.around import CachedEngine, LimitedEngine, RecordingEngine, ReplayEngine, RetryingEngine
@@ -96,7 +96,8 @@ def test_a_recorded_run_is_replayed_bit_by_bit_without_its_engine(
 
     monkeypatch.setattr(agents.config_sections, "make_engine", offline)
     assert isinstance(SearchConfig(replay=str(record)).make_engine(), ReplayEngine)
-    assert train(runs, "replayed", "--replay", record) == 0
+    assert train(runs, "replayed", "--replay", record, "--search-option", f"prompts={tmp_path}") == 0
+    assert json.loads((runs / "replayed" / "start.json").read_text())["search_paths"] == ["prompts"]
     assert_equal_runs(runs / "recorded", runs / "replayed")
     raw = [(runs / name / "trajectories.jsonl").read_bytes() for name in ("recorded", "replayed")]
     assert raw[0] == raw[1]
@@ -151,6 +152,70 @@ def test_every_option_of_an_engine_is_reached_from_files_and_flags_and_recorded_
     assert config_of("--simulation-llm", tmp_path / "m.gguf").record()["search"]["simulation_llm"] == "m.gguf"
     # Another engine's options give way to another engine.
     assert config_of("--config", file, "--search-mode", "template").search.options == {}
+
+
+def test_a_run_that_goes_on_asks_again_for_what_lies_elsewhere_and_keeps_the_other_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prompts, index, model = tmp_path / "a" / "prompts", tmp_path / "a" / "index", tmp_path / "a" / "own.gguf"
+    prompts.mkdir(parents=True)
+    index.touch()
+    options = {"prompts": str(prompts), "persona": "Google", "index": str(index), "system": "a/b " * 2_000}
+    config = load_config(
+        {
+            "model": {"source": "m"},
+            "search": {"mode": "simulate_prompt", "simulation_llm": str(model), "options": options},
+        }
+    )
+    assert config.search.paths == {"prompts": str(prompts), "index": str(index), "simulation_llm": str(model)}
+    record = config.record()
+    assert str(tmp_path) not in json.dumps(record)
+    folder = tmp_path / "runs" / "r"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(record))
+    (folder / "start.json").write_text(json.dumps({"search_paths": sorted(config.search.paths)}))
+    run = RunFolder("r", root=tmp_path / "runs", resume=True)
+    given: dict[str, Any] = {"search": {}}
+    for key, flag, path in [
+        ("index", "--search-option index=PATH", index),
+        ("prompts", "--search-option prompts=PATH", prompts),
+        ("simulation_llm", "--simulation-llm", model),
+    ]:
+        with pytest.raises(ConfigError, match=f"searched with {key} '{path.name}', which isn't here.*Give {flag} "):
+            resumed_sections(run, given)
+        if key == "simulation_llm":
+            given["search"][key] = str(path)
+        else:
+            given["search"].setdefault("options", {})[key] = str(path)
+    resumed = load_config(resumed_sections(run, given))
+    assert resumed.search.options == options
+    assert resumed.record() == record
+    command = resume_command(run, resumed, model=False)
+    assert f"--search-option prompts={prompts}" in command
+    model.touch()
+    assert f"--simulation-llm {model}" in resume_command(run, resumed, model=False)
+    # What is answered from a record needs neither.
+    assert resumed_sections(run, {"search": {"replay": "r.jsonl"}})["search"]["options"]["persona"] == "Google"
+
+
+def test_who_plays_a_checkpoint_adds_options_to_its_own_or_takes_another_engine(tmp_path: Path) -> None:
+    folder = tmp_path / "played"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    search = {"mode": "simulate_prompt", "base_url": "http://127.0.0.1:1", "options": {"persona": "Medicine"}}
+    (folder / "zerosearch.json").write_text(json.dumps({"schema": CHECKPOINT_SCHEMA, "model": {}, "search": search}))
+
+    def played_by(*flags: str) -> SearchConfig:
+        return _settings_for_playing(parser().parse_args(["ask", "q", "--model", str(folder), *flags])).search
+
+    assert played_by().options == {"persona": "Medicine"}
+    assert played_by("--search-option", "max_tries=2").options == {"persona": "Medicine", "max_tries": 2}
+    other = played_by("--search-mode", "template")
+    assert (other.base_url, other.options) == (None, {})
+    assert isinstance(other.make_engine(), TemplateEngine)
+    sft = played_by("--search-mode", "simulate_sft")
+    assert (sft.base_url, sft.options) == ("http://127.0.0.1:1", {})
 
 
 def test_what_stands_beside_the_options_does_not_stand_in_them() -> None:
