@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from zs_env.errors import ServerError
-from zs_env.serving import serve
+from zs_env.serving import command_retriever, serve
 from zs_env.serving.backends import command
 from zs_env.serving.server import Server, WatchSettings
 from zs_env.serving.settings import DEFAULT_PORT, QUANTIZATIONS, ServeSettings
@@ -33,9 +33,7 @@ _WATCH = ("log_dir", "start_timeout_s", "grace_s", "max_restarts", "backoff_s")
 
 def add_parser(commands: Any) -> None:
     """Add `serve` to the commands of `python -m zs_env`."""
-    top = commands.add_parser(
-        "serve", help="start a simulator server, wait until it is up, and keep it up until Ctrl-C"
-    )
+    top = commands.add_parser("serve", help="start a simulator server or a retriever, and keep it up until Ctrl-C")
     backends = top.add_subparsers(dest="backend", required=True)
     for name, text in _HELP.items():
         parser = backends.add_parser(
@@ -49,6 +47,7 @@ def add_parser(commands: Any) -> None:
         )
         parser.set_defaults(run=run, extra=[])
         _add_flags(parser.add_argument, name)
+    command_retriever.add_parser(backends)
 
 
 def _add_flags(add: Any, backend: str) -> None:
