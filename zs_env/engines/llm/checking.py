@@ -82,6 +82,7 @@ _DATES = re.compile(
     rf"|(?P<d2>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?(?P<m2>{_MONTH}) (?P<y2>\d{{4}})"
     rf"|(?P<y3>\d{{4}}) (?P<m3>\d{{2}}) (?P<d3>\d{{2}}))(?= )"
 )
+_INITIALS = re.compile("(?<= [a-z]) (?=[a-z] )")
 _OPENED = str.maketrans(dict.fromkeys(string.punctuation, " "))
 _CLOSED = str.maketrans(dict.fromkeys(string.punctuation))
 _ASCII_LETTERS = re.compile("[a-z]+")
@@ -160,6 +161,7 @@ class _Golden:
         views = [view for view in _views(answer) if view.strip()]
         if views and views[0].strip() == "one":
             views.append(" 1 ")
+        views.extend([_INITIALS.sub("", view) for view in views])
         plurals = [
             f"{view[:-1]}{ending} "
             for view in views

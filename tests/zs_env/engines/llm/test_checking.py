@@ -32,6 +32,7 @@ from zs_env.types import Document, Question
         ("Spider-Man", "Spider Man and Spiderman"),
         ("Spider Man", "Spider-Man returns"),
         ("J. R. R. Tolkien", "by J.R.R. Tolkien"),
+        ("J. R. R. Tolkien", "by JRR Tolkien"),
         ("1,000", "1000 rooms"),
         ("1000", "1,000 rooms"),
         ("1000", "1 000 rooms"),
