@@ -28,7 +28,7 @@ _MARKS = r"[*_#>`\s]{0,12}"
 _TITLE = r"\(\s*[Tt]itle\s*:"
 # "Doc 1: …", "**Document #2** - …", "Doc 3(Title: T) …"; on one line with others only where the number goes on.
 _WORD_MARK = re.compile(
-    rf"(?P<start>^{_MARKS}|(?<=[\s.!?*_]){_MARKS})[\[(]?(?:{_WORDS})s?\.?\s{{0,2}}[#№]?\s{{0,2}}[\[(]?(?P<number>\d{{1,4}})[\])]?"
+    rf"(?P<start>^{_MARKS}|(?<=[\s.!?*_]){_MARKS})[\[(]?(?P<word>{_WORDS})s?\.?\s{{0,2}}[#№]?\s{{0,2}}[\[(]?(?P<number>\d{{1,4}})[\])]?"
     rf"[*_`]{{0,3}}\s{{0,2}}(?:[:：.\-–—|)]+|(?={_TITLE})|(?<=\])|(?<=\]\s)|$)[*_`]{{0,3}}",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -40,6 +40,14 @@ _NUMBER_MARK = re.compile(
 # What the quick way of reading leaves to these patterns: other words of marks, and what begins another round.
 _OTHER_MARKS = ("dok", "passage", "result", "snippet", "belge", "query", "output")
 _UNUSUAL = re.compile(r"[<`*_#>\[\]\r\v\f\x1c-\x1f]")
+# What a model says that refuses to write any documents.
+_REFUSAL = re.compile(
+    r"(?:(?:i['’]m|i am) )?(?:(?:very|really|so) )?(?:sorry,? (?:but|i|that|for)|afraid (?:i|that))\b|"
+    r"i apologi[sz]e\b|my apologies\b|"
+    r"(?:unfortunately, )?i (?:can['’]?t|cannot|can not|won['’]t|am unable to|am not able to) "
+    r"(?:help|assist|generate|write|create|provide|produce|fulfil|comply|do)|as an ai\b",
+    re.IGNORECASE,
+)
 _BULLET_MARK = re.compile(r"^[ \t]{0,4}[-*•–]\s", re.MULTILINE)
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"^[ \t]{0,8}```[\w-]{0,20}[ \t]{0,8}$", re.MULTILINE)
@@ -145,16 +153,21 @@ def _split(text: str) -> Iterator[str]:
     for mark, until in zip(marks, [*(mark.start() for mark in marks[1:]), end], strict=True):
         piece = text[mark.end() : until]
         this = _this_round(piece)
+        if this != piece and not this.strip() and until < end:  # the model says back the query, and then goes on
+            continue
         yield this if until < end else _without_closing(this)
         if this != piece:  # the model went on with another query
             return
 
 
 def _word_marks(text: str) -> Iterator[tuple[int, re.Match[str], bool]]:
-    """Marks with a word: the number, the mark, and whether it begins a line."""
+    """Marks with a word: the number, the mark, and whether it begins a line. Inside of one, another word is text."""
+    word = None
     for mark in _WORD_MARK.finditer(text):
         begins = mark.start() == 0 or text[mark.start() - 1] == "\n" or "\n" in mark["start"]
-        yield int(mark["number"]), mark, begins
+        if begins or word in (None, mark["word"].casefold()):
+            word = mark["word"].casefold()
+            yield int(mark["number"]), mark, begins
 
 
 def _number_marks(text: str) -> Iterator[tuple[int, re.Match[str], bool]]:
@@ -172,7 +185,7 @@ def _first_round(marks: Iterator[tuple[int, re.Match[str], bool]], end: int) -> 
     kept: list[re.Match[str]] = []
     last = 0
     for number, mark, begins_line in marks:
-        if number == last + 1 or (begins_line and number > last):
+        if number == last + 1 or (begins_line and number >= max(last, 1)):
             last = number
             kept.append(mark)
         elif begins_line and number == 1 and last > 1:
@@ -206,6 +219,8 @@ def _paragraphs(text: str) -> list[str]:
         parts = [line for line in text.splitlines() if line.strip()]
     if len(parts) > 1 and _is_preamble(parts[0]):
         parts = parts[1:]
+    if parts and _REFUSAL.match(parts[0].lstrip()):
+        return []
     while len(parts) > 1 and _CLOSING.match(parts[-1].lstrip("*_#>- \t\n")):
         parts.pop()
     return parts
@@ -249,6 +264,8 @@ def _from_json(text: str) -> list[Document] | None:
     for item in value:
         if isinstance(item, dict):
             texts = [item[name] for name in ("text", "content", "snippet", "document", "summary") if item.get(name)]
+            if not texts and len(item) == 1:  # as in {"Doc 1": "…"}
+                texts = list(item.values())
             body, title = (texts[0] if texts else None), item.get("title")
         else:
             body, title = item, None

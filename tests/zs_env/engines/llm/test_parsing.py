@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,6 +111,42 @@ def test_a_reply_that_was_cut_off_loses_its_unfinished_end() -> None:
     assert read("Doc 1: And the fo") == ["And the fo"]
     assert parse_reply("Doc 1: One. And", 1, cut=True).cut
     assert not parse_reply("Doc 1: One.", 1, cut=True).cut
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"Doc 1: {A}\nDoc 1: {B}",
+        f"Doc 2: {A}\nDoc 2: {B}",
+        f"1. {A}\n1. {B}",
+        f"Doc 1: Query: capital of France\nDoc 2: {A}\nDoc 3: {B}",
+        json.dumps({"documents": [{"Doc 1": A}, {"Doc 2": B}]}),
+    ],
+)
+def test_numbers_that_repeat_a_query_said_back_and_names_as_keys(reply: str) -> None:
+    assert read(reply) == [A, B]
+
+
+def test_a_mark_inside_a_line_has_the_word_of_the_mark_before() -> None:
+    assert read(f"Doc 1: The result 2: 1 was fair.\nDoc 2: {B}") == ["The result 2: 1 was fair.", B]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I cannot generate misleading documents about the capital of France.\n\nIs there anything else?",
+        "Unfortunately, I can’t create noisy documents.",
+        "As an AI language model, I don't search.",
+    ],
+)
+def test_a_refusal_is_no_document(reply: str) -> None:
+    assert read(reply) == []
+
+
+@pytest.mark.parametrize("text", ["I'm Sorry is a song of 1960.", "Sorry is a word.", "I can see Paris."])
+def test_a_document_that_begins_much_like_a_refusal_is_one(text: str) -> None:
+    assert read(text) == [text]
 
 
 PIECES = st.sampled_from(
