@@ -92,7 +92,11 @@ class Drafts:
         free = self._check.are_surely_free(documents)
         for document in documents:
             words = word_set(document)
-            if any(_are_nearly_the_same(words, known) for known in self._known) or self._examples.have(words):
+            if self._examples.have(words):
+                continue
+            if any(_are_nearly_the_same(words, known) for known in self._known):
+                if not free and not self._is_held and self._check.kind == "answer" and self._check.holds(document):
+                    self._put_right(document, words)
                 continue
             # Which documents hold an answer matters until one of them is known to, where they may.
             holds = not free and not (self._is_held and self._check.gives_answer) and self._check.holds(document)
@@ -128,6 +132,18 @@ class Drafts:
         if self._check.kind in ("answer", "noisy"):  # no noise that holds an answer is among the good
             return self._check.kind == "noisy" or self._is_held
         return self._check.is_met(self._good) is not False
+
+    def _put_right(self, document: Document, words: frozenset[str]) -> None:
+        """Have a document that holds an answer take the place of the one that says nearly the same without it."""
+        self._any_about = True
+        for place, good in enumerate(self._good):
+            if _are_nearly_the_same(words, word_set(good)):
+                self._good[place] = document
+                self._is_held = True
+                return
+        self._aside = [other for other in self._aside if not _are_nearly_the_same(words, word_set(other))]
+        self._known.append(words)
+        self._take(document, holds=True)
 
     def _take(self, document: Document, holds: bool) -> None:
         """Keep a document. In a full set that isn't what it should be, one that helps replaces one that doesn't."""

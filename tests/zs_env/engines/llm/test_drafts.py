@@ -51,6 +51,28 @@ def test_a_full_set_without_the_answer_gets_it_at_a_drawn_place() -> None:
     assert places == {0, 1, 2}
 
 
+def test_a_document_that_says_the_same_but_for_the_answer_takes_the_place_of_the_one_without() -> None:
+    wrong = "As every map of Europe says, the capital of France since the Middle Ages is Lyon."
+    made = drafts()
+    add(made, "France is old.", wrong, "A capital has many roads.")
+    add(made, wrong.replace("Lyon", "Marseille"))  # helps no more than what is there
+    assert texts(made)[1] == wrong
+    add(made, wrong.replace("Lyon", "Paris"))
+    assert texts(made) == ["France is old.", wrong.replace("Lyon", "Paris"), "A capital has many roads."]
+    assert (made.verdict, made.is_done, made.num_left_out) == (True, True, 2)
+    add(made, wrong.replace("Lyon", "Paris,"))
+    assert made.num_left_out == 3
+
+
+def test_the_same_of_a_document_that_was_held_back() -> None:
+    wrong = "As every map of Europe says, the largest city since the Middle Ages is Lyon."
+    made = drafts()
+    add(made, wrong)
+    add(made, wrong.replace("Lyon", "Paris"))
+    assert texts(made) == [wrong.replace("Lyon", "Paris")]
+    assert made.verdict is True
+
+
 def test_documents_that_may_not_hold_the_answer_are_left_out_and_told_if_there_is_nothing_else() -> None:
     made = drafts(quality="noisy")
     add(made, "Paris is the capital.", "The capital is large.")
