@@ -88,6 +88,12 @@ def _own(path: Path) -> str:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The prompt {path} can't be read as UTF-8 text: {error}.") from error
+    mark = _TURN.search(text)
+    if mark is not None and text[: mark.start()].strip():
+        raise ConfigError(
+            f"The prompt {path} has text before its first turn: begin it with a line that is [system], [user] or "
+            f"[assistant]; it begins with {text.strip()[:50]!r}."
+        )
     turns = read_turns(text)
     placeholders = set(_PLACEHOLDER.findall(text))
     if "{query}" not in turns[-1][1] or placeholders - _VALUES:

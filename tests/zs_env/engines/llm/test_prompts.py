@@ -91,6 +91,7 @@ def test_users_prompts_may_be_chats_that_end_with_the_query(tmp_path: Path) -> N
         ("[user]\n{query}\n[assistant]\nHo\n", "last turn"),
         ("[user]\nHi\n[system]\nBe.\n[user]\n{query}\n", "only be the first"),
         ("[user]\n{query}\n[assistant]\n{query}\n", "end with the user's"),
+        ("# My prompt\n[user]\n{query}\n", "before its first turn"),
     ]:
         file.write_text(wrong, encoding="utf-8")
         with pytest.raises(ConfigError, match=says):
