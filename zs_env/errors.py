@@ -80,12 +80,14 @@ class ServiceError(ZeroSearchError, RuntimeError):
         retried: Whether trying the same server again may help.
         is_down: Whether the server couldn't be reached or didn't reply in time.
         retry_after_s: How long the server asks to wait, in seconds, if it says so.
+        retries: How many requests were made again before this was given up.
     """
 
     def __init__(
         self, message: str, *, retried: bool = False, is_down: bool = False, retry_after_s: float | None = None
     ) -> None:
         super().__init__(message)
+        self.retries = 0
         self.retried = retried
         self.is_down = is_down
         self.retry_after_s = retry_after_s

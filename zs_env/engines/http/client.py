@@ -79,13 +79,18 @@ class ServiceClient(Generic[S]):
         call = Call(seed, time.monotonic() + settings.deadline_s if deadline is None else deadline)
         try:
             return await self._try(attempt, call)
+        except ServiceError as error:
+            error.retries = max(len(call.failures) - 1, 0)
+            raise
         except _TooLateError:
             because = f" Before that: {call.failures[-1]}" if call.failures else ""
-            raise self.wording.error(
+            late = self.wording.error(
                 f"No reply within deadline_s={settings.deadline_s:g}: the servers are too slow for this many requests "
                 f"at once. Lower max_connections, raise deadline_s, or add a server.{because}",
                 retried=True,
-            ) from None
+            )
+            late.retries = len(call.failures)
+            raise late from None
 
     async def _try(self, attempt: Callable[[Pool, str, Call], Awaitable[T]], call: Call) -> T:
         settings = self.settings

@@ -105,8 +105,21 @@ class SimulationSettings:
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
             if value is not None and not (is_number and value >= 0):
                 raise ConfigError(f"{name} must be a number of at least 0, or None; got {value!r}.")
+        for name in ("style", "system"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise ConfigError(f"{name} must be a text, or None; got {value!r:.100}.")
+        if self.prompts is not None and not isinstance(self.prompts, (str, PathLike)):
+            raise ConfigError(f"prompts must be the path of a folder, or None; got {self.prompts!r:.100}.")
         if not isinstance(self.extra, Mapping):
             raise ConfigError(f"extra must be a mapping that is merged into each request; got {self.extra!r:.100}.")
+        try:
+            json.dumps(dict(self.extra))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"extra must hold what JSON can: {error}; got {self.extra!r:.100}.") from error
+        for name in ("messages", "stream"):
+            if name in self.extra:
+                raise ConfigError(f"extra can't set {name!r}, which is the engine's own: leave it out.")
         if self.compat and (self.prompts is not None or (self.persona, self.language) != ("Google", "English")):
             raise ConfigError(
                 'compat="upstream" brings the paper\'s prompts, which are in English and for Google: leave out prompts '
@@ -199,6 +212,7 @@ class SimulatedEngine:
             documents = await self._simulate(request, record)
         except ChatError as failure:
             error = str(failure)
+            record.retries += failure.retries
         except Exception as failure:  # the engine's boundary: one search that fails must not take others with it
             error = f"The simulated search broke ({type(failure).__name__}): this is a defect of the engine."
         if not error and self.settings.unmet == "fail" and record.quality_checked is False:
@@ -232,18 +246,24 @@ class SimulatedEngine:
         while record.tries < self.settings.max_tries and not drafts.is_done:
             try:
                 parsed = await self._ask(request, record, drafts.num_missing, check)
-            except ChatError:
+            except ChatError as failure:
                 if not drafts.delivered() or drafts.verdict is False:
                     raise
+                record.retries += failure.retries
                 break
             drafts.add(parsed.documents)
         delivered = drafts.delivered()
+        record.dropped = drafts.num_left_out
+        if not delivered and record.dropped:
+            raise ChatError(
+                f"All {record.dropped} documents that the model wrote in {record.tries} tries were copies of the "
+                "prompt's examples: raise max_tries, or take a larger model."
+            )
         if not delivered:
             raise ChatError(
                 f"The model wrote no documents in {record.tries} tries: raise max_tokens, or take a model that follows "
                 "instructions."
             )
-        record.dropped = drafts.num_left_out
         record.quality_checked = drafts.verdict
         record.unmet = check.unmet if record.quality_checked is False else None
         return tuple(delivered)
@@ -268,7 +288,7 @@ class SimulatedEngine:
         )
         record.add(reply)
         parsed = parse_reply(reply.text, count, cut=reply.cut)
-        record.cut += parsed.cut
+        record.cut += reply.cut
         return parsed
 
     def _options(self, count: int) -> dict[str, Any]:
@@ -357,6 +377,7 @@ _OPTIONS = frozenset(f.name for f in fields(SimulationSettings)) - {"mode", "che
 
 def _make(
     mode: Literal["prompt", "sft"],
+    /,
     simulation_llm: str | None = None,
     base_url: str | Sequence[str] | None = None,
     check: bool | None = None,

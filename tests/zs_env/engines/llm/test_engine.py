@@ -12,7 +12,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
-from tests.zs_env.engines.fault_server import Do, FaultServer, Seen, documents, say
+from tests.zs_env.engines.fault_server import Do, FaultServer, Seen, as_json, documents, say
 from tests.zs_env.engines.llm.helpers import FRANCE, ask, engine_of, search, texts
 from zs_env.checker import check_engine
 from zs_env.engines import make_engine
@@ -329,11 +329,47 @@ def test_copies_are_the_engine_itself_and_a_pickled_one_is_made_anew() -> None:
         ({"api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY"),
         ({"prompts": "/no/such/folder"}, "prompt_useful.txt"),
         ({"extra": "x"}, "extra"),
+        ({"extra": {"x": object()}}, "JSON"),
+        ({"extra": {"messages": []}}, "'messages'"),
+        ({"mode": "sft"}, "doesn't take 'mode'"),
+        ({"style": 5}, "style"),
+        ({"system": 5}, "system"),
+        ({"prompts": 5}, "path of a folder"),
     ],
 )
 def test_wrong_options_are_errors_that_say_what_to_do(options: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         make_engine("simulate_prompt", **{"base_url": "http://127.0.0.1:1/v1", **options})
+
+
+def test_copies_of_the_prompts_examples_are_told_as_what_they_are() -> None:
+    copied = documents(
+        "Moby-Dick is a novel by the American author Herman Melville about a whaling captain who hunts a white whale.",
+        "Who wrote Moby-Dick? It was Herman Melville, in 1851, after years at sea on whaling ships.",
+    )
+    with FaultServer(copied) as server:
+        [result] = search(engine_of(server, max_tries=2))
+    assert result.error is not None
+    assert "All 4 documents" in result.error
+    assert "examples" in result.error
+    assert result.metadata["documents_dropped"] == 4
+
+
+def test_requests_that_were_made_again_are_counted_where_the_search_fails_too() -> None:
+    with FaultServer(as_json({}, status=500)) as server:
+        [failed] = search(engine_of(server, max_retries=2))
+    assert failed.error is not None
+    assert failed.metadata["retries"] == 2
+    with FaultServer(in_turn(documents("Paris is it."), *[as_json({}, status=500)] * 9)) as server:
+        [kept] = search(engine_of(server, max_retries=1))
+    assert texts(kept) == ["Paris is it."]
+    assert (kept.error, kept.metadata["retries"], kept.metadata["tries"]) == (None, 1, 2)
+
+
+def test_replies_that_ended_at_the_limit_of_tokens_are_counted_whatever_they_ended_with() -> None:
+    with FaultServer(say("Doc 1: Paris is it.\nDoc 2: The capital is old.", finish_reason="length")) as server:
+        [result] = search(engine_of(server))
+    assert (len(result.documents), result.metadata["cut"]) == (2, 1)
 
 
 def test_importing_the_package_imports_no_http_client_and_its_lack_names_the_command() -> None:
