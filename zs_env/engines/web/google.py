@@ -34,6 +34,7 @@ _OWN_NAMES = frozenset(
     ("api_key", "async", "engine", "gl", "hl", "location", "num", "output", *_QUERY_NAMES.values(), "q")
 )
 _DEFAULT_NUM = 10
+_MIN_KEY_CHARS = 8  # what is shorter is no key, and may stand in any text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +175,7 @@ class SerpClient(ServiceClient[GoogleSettings]):
         return f"{address}?{urlencode(params, quote_via=quote, errors='replace')}", {}, None
 
     def _read_reply(self, raw: bytes, status: int, kind: str, waits: str | None, url: str, key: str | None) -> Any:
-        if key:  # a reply that repeats the request must not carry the key into records
+        if key and len(key) >= _MIN_KEY_CHARS:  # a reply that repeats the request must not carry it into records
             for form in {key, quote(key, safe="")}:
                 raw = raw.replace(form.encode(), b"[key]")
         try:
