@@ -45,7 +45,8 @@ class Drafts:
     """Collects the documents of one search until they are what was asked for.
 
     A document is left out if it may not be delivered by the check, if it is nearly the same as another or as an example
-    of the prompt, or if it has not one word of the query's. The last is held back rather than lost: such documents fill
+    of the prompt, or if it has not one word of the query's. One that is nearly the same as another but for the answer
+    that is missing takes its place. What has no word of the query's is held back rather than lost: such documents fill
     up what the tries leave empty, and if no document of two replies has a word of the query's (another language, a
     paraphrase), it can't be told what is about the query, and none is held back.
 
