@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import fanout, learning, simulator, throughput
+from benchmarks import cost, fanout, latency, learning, retrieval, simulator, throughput, transfer
 from zs_env.errors import ZeroSearchError
 
 
@@ -16,6 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = top.add_subparsers(dest="command", required=True)
     throughput.add_parser(commands)
     fanout.add_parser(commands)
+    latency.add_parser(commands)
+    cost.add_parser(commands)
+    retrieval.add_parser(commands)
+    transfer.add_parser(commands)
     learning.add_parser(commands)
     simulator.add_parser(commands)
     options = top.parse_args(arguments)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.transfer import _paired, paired_difference
+
+
+def test_differences_of_pairs() -> None:
+    """Half the questions gain 1, the others nothing: mean 0.5, standard error √(0.25 / 100) = 0.05."""
+    found = paired_difference([1.0] * 100, [0.0, 1.0] * 50)
+    assert found["value"] == 0.5
+    low, high = found["ci"]
+    assert low == pytest.approx(0.402, abs=0.02)
+    assert high == pytest.approx(0.598, abs=0.02)
+    assert paired_difference([], []) == {"value": None, "ci": None, "n": 0}
+
+
+def test_pairs_have_tighter_intervals_than_two_samples() -> None:
+    """What both do alike on a question cancels out: 90 of 100 are equal, 10 gain."""
+    found = paired_difference([0.0, 1.0] * 45 + [1.0] * 10, [0.0, 1.0] * 45 + [0.0] * 10)
+    assert found["value"] == pytest.approx(0.1)
+    assert found["ci"][0] > 0.03
+
+
+def test_an_episode_that_failed_is_no_pair() -> None:
+    assert _paired([1.0, math.nan, 0.0], [1.0, 1.0, math.nan]) == ([1.0], [1.0])
+
+
+def test_the_command_plays_the_shipped_policy_on_all_three(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("bm25s")
+    monkeypatch.setenv("ZS_CACHE", str(tmp_path))
+    file = tmp_path / "transfer.json"
+    assert main(["transfer", "--limit", "4", "--json", str(file)]) == 0
+    record = json.loads(file.read_text())
+    assert [row["engine"] for row in record["rows"]] == ["closed-book", "template", "bm25, facts", "bm25, entities"]
+    assert [row["n"] for row in record["rows"]] == [4] * 4
+    assert record["rows"][0]["contains_golden_share"] in (None, 0.0)
+    assert [(row["of"], row["minus"]) for row in record["differences"]] == [
+        ("template", "closed-book"),
+        ("bm25, facts", "closed-book"),
+        ("bm25, entities", "closed-book"),
+        ("bm25, facts", "template"),
+        ("bm25, entities", "template"),
+    ]
+    assert "quickstart_warmstart, 4 questions of atlas" in capsys.readouterr().out
+
+
+def test_other_questions_need_passages(tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text('{"question": "who?", "golden_answers": ["I"]}\n')
+    assert main(["transfer", "--questions", str(file)]) == 2
