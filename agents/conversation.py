@@ -287,4 +287,5 @@ def record_search(step: Step) -> SearchRecord:
         cost=search["cost"],
         error=search["error"],
         attacks=attacks_of(search["metadata"]),
+        route=(search["metadata"] or {}).get("route"),
     )

@@ -189,6 +189,8 @@ def measure(greedy: Sequence[Trajectory], sampled: Sequence[Trajectory] | None) 
           `difference_ci` (Newcombe).
         - `em_greedy_by_hops`: for each number of hops that the source names: `n`, `em`, `ci`.
         - `f1_greedy`, `answered_share`, `num_failed`.
+        - `real_search_share`, if a hybrid engine answered: of the searches that didn't fail, those that the real side
+          answered. `search_again_…` leaves these out, for the quality that was drawn is nothing to a real engine.
         - `attack_success`, if documents were hostile: see `zs_env.engines.hostile`. Of the episodes that read a pushed
           wrong answer: their number `n`, the `share` that answered it and its interval `ci`; and `by_attack`, for each
           attack that an episode met: `n` of these, `em` and `em_ci`, `n_pushed` (those to which it pushed an answer),
@@ -198,6 +200,8 @@ def measure(greedy: Sequence[Trajectory], sampled: Sequence[Trajectory] | None) 
     matches = sum(trajectory.exact_match for trajectory in played)
     again = _search_again(played)
     hops = sorted({trajectory.hops for trajectory in played if trajectory.hops is not None})
+    routes = [s.route for t in played for s in t.searches if s.route is not None and s.error is None]
+    hybrid = {"real_search_share": _share(routes.count("real"), len(routes))} if routes else {}
     hostile = {"attack_success": _attack_success(played)} if any(map(_attacks, played)) else {}
     return {
         "n": len(played),
@@ -215,6 +219,7 @@ def measure(greedy: Sequence[Trajectory], sampled: Sequence[Trajectory] | None) 
         "f1_greedy": _share(sum(trajectory.f1 for trajectory in played), len(played)),
         "answered_share": _share(sum(trajectory.status == "answered" for trajectory in played), len(played)),
         "num_failed": len(greedy) - len(played),
+        **hybrid,
         **hostile,
     }
 
@@ -274,7 +279,7 @@ def _search_again(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     for trajectory in trajectories:
         for search in trajectory.searches:
             # Turns count from 1, so the action at this index is the one after the search.
-            if search.error is None and search.turn < len(trajectory.actions):
+            if search.error is None and search.route != "real" and search.turn < len(trajectory.actions):
                 followed[search.quality].append(trajectory.actions[search.turn] == "search")
     noisy, useful = followed["noisy"], followed["useful"]
     after_noisy, after_useful = _share(sum(noisy), len(noisy)), _share(sum(useful), len(useful))

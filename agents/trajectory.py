@@ -69,6 +69,7 @@ class SearchRecord:
         cost: What it cost.
         error: Why it failed; None if it didn't.
         attacks: What hostile documents were among those that came back: `attack`, `variant` and `pushes` of each.
+        route: Which side of a hybrid engine answered, "simulated" or "real"; None of other engines.
     """
 
     turn: int
@@ -86,6 +87,7 @@ class SearchRecord:
     cost: float
     error: str | None
     attacks: tuple[Mapping[str, Any], ...] = ()
+    route: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.attacks, list):  # as JSON has it

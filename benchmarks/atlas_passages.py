@@ -16,13 +16,17 @@ from zs_env.questions.atlas import SPLITS, Fact, load_atlas
 __all__ = ["KINDS", "Kind", "passages", "write_passages"]
 
 Kind = Literal["facts", "entities"]
-"""What a passage is: one fact, as documents of the template engine are; or all facts about a country or city."""
+"""What a passage is.
+
+- `facts`: one fact in a sentence, without a title, just as documents of the template engine are.
+- `entities`: all facts about a country or city, with its name for a title, as pages are.
+"""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def passages(kind: Kind = "facts") -> Iterator[dict[str, str]]:
-    """The passages, of all splits, each with `id`, `title` and `text`, in a fixed order and wording.
+    """The passages, of all splits, each with `id`, `text` and maybe `title`, in a fixed order and wording.
 
     Examples:
         >>> next(iter(passages("entities")))["title"]
@@ -36,10 +40,12 @@ def passages(kind: Kind = "facts") -> Iterator[dict[str, str]]:
         for name in world.entities:
             sentences = [_sentence(fact, number + place) for place, fact in enumerate(world.facts_about(name))]
             number += len(sentences)
-            texts = [" ".join(sentences)] if kind == "entities" else sentences
-            for place, text in enumerate(texts):
-                if text:
-                    yield {"id": f"{split}-{name}-{place}", "title": name, "text": text}
+            if kind == "entities":
+                if sentences:
+                    yield {"id": f"{split}-{name}", "title": name, "text": " ".join(sentences)}
+                continue
+            for place, sentence in enumerate(sentences):
+                yield {"id": f"{split}-{name}-{place}", "text": sentence}
 
 
 def _sentence(fact: Fact, number: int) -> str:

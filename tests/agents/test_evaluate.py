@@ -128,6 +128,18 @@ def test_attack_success_by_hand() -> None:
     assert re.search(r"gave a pushed answer \(of 3\) +– +0\.333", table)
 
 
+def test_a_hybrid_s_real_searches_are_counted_and_have_no_quality() -> None:
+    """Two searches, both drawn noisy, both followed by a search: of three, the real one counts for no quality."""
+    trajectory = played("ssa", "nn", 1.0, 1)
+    trajectory.searches[0] = replace(trajectory.searches[0], route="real")
+    trajectory.searches[1] = replace(trajectory.searches[1], route="simulated")
+    record = measure([trajectory], None)
+    assert record["real_search_share"] == 0.5
+    assert record["search_again_single_hop"]["n_noisy"] == 1
+    assert record["search_again_after_noisy"] == 0.0
+    assert "real_search_share" not in measure([played("ssa", "nn", 1.0, 1)], None)
+
+
 def test_nothing_counted_is_none_and_not_zero() -> None:
     record = measure([played("a", "", 1.0, 1)], None)
     assert record["search_again_after_noisy"] is None

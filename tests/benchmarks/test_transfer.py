@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.transfer import _paired, paired_difference
+from benchmarks.transfer import _paired, engines_of, paired_difference
 
 
 def test_differences_of_pairs() -> None:
@@ -31,25 +32,36 @@ def test_an_episode_that_failed_is_no_pair() -> None:
     assert _paired([1.0, math.nan, 0.0], [1.0, 1.0, math.nan]) == ([1.0], [1.0])
 
 
-def test_the_command_plays_the_shipped_policy_on_all_three(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_plays_the_shipped_policy_on_all_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("bm25s")
-    monkeypatch.setenv("ZS_CACHE", str(tmp_path))
-    file = tmp_path / "transfer.json"
-    assert main(["transfer", "--limit", "4", "--json", str(file)]) == 0
+    file, corpus = tmp_path / "transfer.json", tmp_path / "corpus.jsonl"
+    corpus.write_text(
+        '{"text": "The capital of Kenya is Nairobi."}\n{"text": "The currency of Kenya is the shilling."}\n'
+    )
+    flags = ["--limit", "2", "--corpus", str(corpus), "--real", "bm25", "--json", str(file)]
+    assert main(["transfer", *flags]) == 0
     record = json.loads(file.read_text())
-    assert [row["engine"] for row in record["rows"]] == ["closed-book", "template", "bm25, facts", "bm25, entities"]
-    assert [row["n"] for row in record["rows"]] == [4] * 4
+    assert [row["engine"] for row in record["rows"]] == ["closed-book", "template", "bm25"]
+    assert [row["n"] for row in record["rows"]] == [2] * 3
     assert record["rows"][0]["contains_golden_share"] in (None, 0.0)
     assert [(row["of"], row["minus"]) for row in record["differences"]] == [
         ("template", "closed-book"),
-        ("bm25, facts", "closed-book"),
-        ("bm25, entities", "closed-book"),
-        ("bm25, facts", "template"),
-        ("bm25, entities", "template"),
+        ("bm25", "closed-book"),
+        ("bm25", "template"),
     ]
-    assert "quickstart_warmstart, 4 questions of atlas" in capsys.readouterr().out
+    assert "quickstart_warmstart, 2 questions of atlas" in capsys.readouterr().out
+
+
+def test_of_the_atlas_its_own_facts_are_the_passages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZS_CACHE", str(tmp_path))
+    options = argparse.Namespace(simulated="template", real=[], corpus=None, questions="atlas")
+    (kind, simulated), *real = engines_of(options)
+    assert (kind, simulated.search_mode) == ("simulated", "template")
+    assert [(kind, spec.name, spec.search_mode) for kind, spec in real] == [
+        ("real", "bm25, facts", "bm25"),
+        ("real", "bm25, entities", "bm25"),
+    ]
+    assert all(Path(spec.options["corpus"]).is_file() for _, spec in real)
 
 
 def test_other_questions_need_passages(tmp_path: Path) -> None:
