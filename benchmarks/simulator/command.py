@@ -134,6 +134,9 @@ def run(options: argparse.Namespace) -> int:
         if path is not None:
             write_json(path, record)
     print(render([record]))
+    if all(result.error for _, result in searches):
+        print("error: every search failed", file=sys.stderr)
+        return 1
     return int(options.bars and any(bar["met"] is not True for bar in record["bars"]))
 
 

@@ -93,8 +93,8 @@ class Drafts:
         free = self._check.are_surely_free(documents)
         for document in documents:
             words = word_set(document)
-            if self._examples.have(words):
-                continue
+            if self._examples.have(words) and not (self._check.gives_answer and self._check.holds(document)):
+                continue  # a copy, unless the question is the example's own
             if any(_are_nearly_the_same(words, known) for known in self._known):
                 if not free and not self._is_held and self._check.kind == "answer" and self._check.holds(document):
                     self._put_right(document, words)

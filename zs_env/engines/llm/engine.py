@@ -241,6 +241,8 @@ class SimulatedEngine:
         check = make_check(request)
         if not self.settings.checked:
             parsed = await self._ask(request, record, request.topk, check)
+            if not parsed.documents:
+                raise _wrote_nothing(record)
             return parsed.documents
         drafts = Drafts(check, request.topk, request.seed, self._examples(request, check))
         while record.tries < self.settings.max_tries and not drafts.is_done:
@@ -260,10 +262,7 @@ class SimulatedEngine:
                 "prompt's examples: raise max_tries, or take a larger model."
             )
         if not delivered:
-            raise ChatError(
-                f"The model wrote no documents in {record.tries} tries: raise max_tokens, or take a model that follows "
-                "instructions."
-            )
+            raise _wrote_nothing(record)
         record.quality_checked = drafts.verdict
         record.unmet = check.unmet if record.quality_checked is False else None
         return tuple(delivered)
@@ -368,6 +367,13 @@ class _Record:
 def _without_folder(model: str) -> str:
     """A model's name for records; llama.cpp's server names its model by the path of its file."""
     return re.split(r"[\\/]", model)[-1] if model.lower().endswith(".gguf") else model
+
+
+def _wrote_nothing(record: _Record) -> ChatError:
+    tries = "1 try" if record.tries == 1 else f"{record.tries} tries"
+    return ChatError(
+        f"The model wrote no documents in {tries}: raise max_tokens, or take a model that follows instructions."
+    )
 
 
 _CLIENT_OPTIONS = frozenset(f.name for f in fields(ClientSettings)) - {"base_url", "model"}

@@ -1,8 +1,9 @@
 """The prompts of simulated search: text files that users can replace, and the values that go into them.
 
-A prompt file is plain text with placeholders: `{query}`, `{question}`, `{answers}` (all golden answers), `{count}` (how
-many documents, as a word), `{documents}` ("document" or "documents"), `{words}` (words a document), `{persona}`,
-`{style}` and `{language}`. A value is put in as it is: braces in it are text.
+A prompt file is plain text with placeholders: `{query}`, `{question}`, `{answers}` (all golden answers; of very many,
+the first that fit into 1,500 characters), `{count}` (how many documents, as a word), `{documents}` ("document" or
+"documents"), `{words}` (words a document), `{persona}`, `{style}` and `{language}`. A value is put in as it is: braces
+in it are text.
 
 A file may hold a chat with examples: a line that is `[system]`, `[user]` or `[assistant]` begins a turn of that role.
 The last turn is the user's, and has `{query}`. A file without such lines is one turn of the user's.
@@ -11,7 +12,7 @@ The last turn is the user's, and has `{query}`. A file without such lines is one
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -43,6 +44,7 @@ PERSONAS: Mapping[str, str] = MappingProxyType(
 
 MAX_QUERY_CHARS = 2_000
 MAX_QUESTION_CHARS = 8_000
+MAX_ANSWERS_CHARS = 1_500
 
 _PLACEHOLDER = re.compile(r"{([a-z_]+)}")
 _TURN = re.compile(r"^\[(system|user|assistant)\][ \t]*\n", re.MULTILINE)
@@ -188,7 +190,7 @@ class PromptWriter:
                 **self._fixed,
                 "query": _cut(request.query, MAX_QUERY_CHARS),
                 "question": _cut(question.question, MAX_QUESTION_CHARS),
-                "answers": " or ".join(dict.fromkeys(" ".join(g.split()) for g in question.golden_answers)),
+                "answers": _joined(question.golden_answers),
                 "count": _COUNTS[count] if count < len(_COUNTS) else str(count),
                 "documents": "document" if count == 1 else "documents",
             }
@@ -212,6 +214,19 @@ class PromptWriter:
     def _name(self, quality: str, gives_answer: bool) -> str:
         step = f"{self.mode}_useful_step"
         return step if quality == "useful" and not gives_answer and step in self.prompts else f"{self.mode}_{quality}"
+
+
+def _joined(golden_answers: Sequence[str]) -> str:
+    """All golden answers, each once; of very many or very long ones, the first that fit."""
+    answers = list(dict.fromkeys(" ".join(answer.split()) for answer in golden_answers))
+    left = MAX_ANSWERS_CHARS - len(answers[0])
+    kept = [_cut(answers[0], MAX_ANSWERS_CHARS)]
+    for answer in answers[1:]:
+        left -= len(answer) + 4
+        if left < 0:
+            break
+        kept.append(answer)
+    return " or ".join(kept)
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

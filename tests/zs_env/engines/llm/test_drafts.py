@@ -92,6 +92,13 @@ def test_nearly_the_same_documents_and_copied_examples_are_left_out() -> None:
     assert made.num_left_out == 2
 
 
+def test_a_document_of_the_examples_stays_where_it_answers_the_question() -> None:
+    example = "The capital of France is Paris, as every guide to the country says."
+    made = drafts(examples=(example,))
+    add(made, example)
+    assert texts(made) == [example]
+
+
 def test_what_has_no_word_of_the_query_only_fills_up() -> None:
     made = drafts(quality="noisy")
     add(made, "Once upon a time.", "The capital is large.")

@@ -215,6 +215,14 @@ def test_without_the_check_there_is_one_try_and_no_verdict() -> None:
     assert result.metadata["quality_checked"] is None
 
 
+@pytest.mark.parametrize("options", [{"check": False}, {"compat": "upstream"}])
+def test_an_empty_reply_is_a_failed_search_without_the_check_too(options: dict[str, object]) -> None:
+    with FaultServer(say("", finish_reason="length")) as server:
+        [result] = search(engine_of(server, **options))
+    assert result.documents == ()
+    assert "no documents in 1 try" in str(result.error)
+
+
 def test_seeds_differ_by_draw_and_try_and_are_the_same_again() -> None:
     with FaultServer(NOISY) as server:
         for _ in range(2):

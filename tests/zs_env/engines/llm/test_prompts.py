@@ -57,6 +57,17 @@ def test_a_very_long_query_is_cut() -> None:
     assert len(whole(writer.write(ask("x" * 100_000), count=5, gives_answer=True))) < 3_000
 
 
+def test_of_very_many_golden_answers_the_first_that_fit_are_told() -> None:
+    golds = tuple(f"alias number {i}" for i in range(500))
+    writer = PromptWriter(mode="prompt", prompts=load_prompts("prompt"))
+    for answers, told in [(golds, golds[:50]), (("x" * 30_000, "y"), ("x" * 1_000,)), (("a", "b", "a"), ("a or b",))]:
+        question = Question(id="q", question="Who?", golden_answers=answers)
+        prompt = whole(writer.write(ask(question=question), count=5, gives_answer=True))
+        assert len(prompt) < 7_000
+        assert all(one in prompt for one in told)
+        assert "a or b or a" not in prompt
+
+
 def test_personas_have_a_style_and_so_has_any_other() -> None:
     prompts = load_prompts("prompt")
     for persona, says in [("Wikipedia", "encyclopedia"), ("PubMed", "passages from PubMed")]:
