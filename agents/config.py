@@ -32,6 +32,7 @@ from agents.grpo import GrpoSettings
 from agents.optimization import OptimizerSettings
 from agents.ppo import CriticSettings, PpoSettings
 from agents.reinforce import ReinforceSettings
+from zs_env.command_options import with_option
 from zs_env.errors import ConfigError
 
 __all__ = [
@@ -142,8 +143,11 @@ class TrainConfig:
             if record["search"][key] is not None:
                 record["search"][key] = Path(record["search"][key]).name
         for key, path in self.search.paths.items():
-            holder = record["search"] if key == "simulation_llm" else record["search"]["options"]
-            holder[key] = Path(path).name
+            search, name = record["search"], Path(path).name
+            if key == "simulation_llm":
+                search[key] = name
+            else:
+                search["options"] = with_option(search["options"], key, name)
         return record
 
 

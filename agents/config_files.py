@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.config_sections import ALGORITHMS, PRESETS, RunConfig
+from zs_env.command_options import lay_options
 from zs_env.errors import ConfigError
 
 __all__ = [
@@ -153,7 +154,8 @@ def merge(layers: Sequence[Layer], *, say: Callable[[str], None] | None = None) 
 def merge_search(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Lay a section [search] over another one.
 
-    Options are added to those of the same mode. They are those of their own engine, so another mode takes them away,
+    Options are added to those of the same mode; one with dots in its name is a key of a table among them. They are
+    those of their own engine, so another mode takes them away,
     and a mode that has no simulator takes away the simulator, too.
 
     Examples:
@@ -172,8 +174,8 @@ def merge_search(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str,
                 merged.pop(key, None)
     options = merged.get("options") or {}
     merged.update(over)
-    if options and "options" in over:
-        merged["options"] = options | over["options"]
+    if isinstance(over.get("options"), Mapping):
+        merged["options"] = lay_options(options, over["options"], make=False)
     return merged
 
 

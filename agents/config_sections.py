@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from agents.devices import check_device
 from agents.policy import SETTINGS_FILE
 from agents.questions import NoiseSchedule
 from agents.samplers.base import SamplingSettings
+from agents.search_paths import find_paths
+from zs_env.command_options import lay_options
 from zs_env.curriculum import Curriculum, check_probability, check_whole
 from zs_env.engines import make_engine
 from zs_env.engines.around import Budget, around
@@ -201,6 +202,7 @@ class SearchConfig:
             check_whole("max_in_flight", self.max_in_flight, least=1)
         if self.breaker is not None:
             check_whole("breaker", self.breaker, least=1)
+        object.__setattr__(self, "options", lay_options({}, self.options))
         twice = [name for name in ("simulation_llm", "base_url", "check") if name in self.options]
         if twice:
             raise ConfigError(
@@ -215,8 +217,7 @@ class SearchConfig:
     @property
     def paths(self) -> dict[str, str]:
         """What of the engine itself lies on this machine, beside `SEARCH_FILES`: key or option to its path."""
-        given = {name: value for name, value in self.options.items() if isinstance(value, str)}
-        found = {name: value for name, value in given.items() if name == "prompts" or _is_path(value)}
+        found = find_paths(self.options)
         if self.base_url is None and (self.simulation_llm or "").lower().endswith(".gguf"):
             found["simulation_llm"] = str(self.simulation_llm)
         return found
@@ -248,11 +249,6 @@ class SearchConfig:
                 )
             return None
         return Budget(path=self.budget_file, on_spent="stop", **limits)  # type: ignore[arg-type]
-
-
-def _is_path(value: str) -> bool:
-    """Whether a text leads to a file here; one without a folder may as well be something else's name."""
-    return len(Path(value).parts) > 1 and os.path.exists(os.path.expanduser(value))  # for any text, however long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

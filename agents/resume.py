@@ -18,6 +18,7 @@ from agents.errors import CheckpointError, ModelError
 from agents.files import cut_file
 from agents.policy import Policy
 from agents.runs import RunFolder
+from zs_env.command_options import option_at
 from zs_env.errors import ConfigError
 
 __all__ = [
@@ -91,8 +92,8 @@ def resumed_sections(run: RunFolder, given: Mapping[str, Mapping[str, Any]]) -> 
     search, again = sections.get("search", {}), given.get("search", {})
     for key in [] if search.get("replay") or "replay" in again else run.read("start.json").get("search_paths", []):
         is_option = key != "simulation_llm"
-        recorded = (search.get("options", {}) if is_option else search).get(key)
-        is_given = key in (again.get("options", {}) if is_option else again)
+        recorded = option_at(search.get("options", {}), key) if is_option else search.get(key)
+        is_given = option_at(again.get("options", {}), key) is not None if is_option else key in again
         if recorded and not is_given and not Path(recorded).exists():
             flag = f"--search-option {key}=PATH" if is_option else "--simulation-llm"
             raise ConfigError(

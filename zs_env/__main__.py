@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import gymnasium
 
-from zs_env.command_options import add_search_option
+from zs_env.command_options import add_search_option, lay_options
 from zs_env.engines.retrieval import command as index_command
 from zs_env.env import SimulatedSearchEnv
 from zs_env.errors import ZeroSearchError
@@ -74,7 +74,7 @@ def play(options: argparse.Namespace, read: Callable[[str], str] = input) -> Non
         simulation_llm=options.simulation_llm,
         base_url=options.base_url,
         check=options.check,
-        search_options=options.search_option,
+        search_options=lay_options({}, options.search_option or {}),
         noise_probability=options.noise_probability,
         topk=options.topk,
         max_turns=options.max_turns,

@@ -218,6 +218,40 @@ def test_who_plays_a_checkpoint_adds_options_to_its_own_or_takes_another_engine(
     assert (sft.base_url, sft.options) == ("http://127.0.0.1:1", {})
 
 
+def test_paths_in_tables_of_options_are_recorded_by_name_asked_for_again_and_given_one_by_one(tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    real = {"search_mode": "bm25", "corpus": f"{away}/p.jsonl", "index": f"{away}/ix", "k1": 1.2}
+    options = {
+        "real": {**real, "around": {"cache": f"{away}/web.sqlite", "tries": 2}},
+        "simulated": {"search_mode": "simulate_prompt", "simulation_llm": f"{away}/m.gguf", "system": "/no_think x"},
+        "real_budget": {"requests": 5, "path": f"{away}/budget.sqlite"},
+        "real_probability": 0.5,
+    }
+    sections = {"model": {"source": "m"}, "search": {"mode": "hybrid", "options": options}}
+    config = load_config(sections)
+    record = config.record()
+    assert str(tmp_path) not in json.dumps(record)
+    recorded = record["search"]["options"]
+    assert recorded["real"]["around"] == {"cache": "web.sqlite", "tries": 2}
+    assert recorded["real_budget"] == {"requests": 5, "path": "budget.sqlite"}
+    assert recorded["simulated"]["system"] == "/no_think x"  # looks like a path, and is none
+    assert config.search.options == options
+    folder = tmp_path / "runs" / "r"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(record))
+    (folder / "start.json").write_text(json.dumps({"search_paths": sorted(config.search.paths)}))
+    run = RunFolder("r", root=tmp_path / "runs", resume=True)
+    command = resume_command(run, config, model=False).split()
+    flags = [word for word in command if word.startswith(("real", "simulated"))]
+    assert len(flags) == len(config.search.paths) == 5
+    with pytest.raises(ConfigError, match=r"searched with real.corpus 'p.jsonl'.*--search-option real.corpus=PATH"):
+        resumed_sections(run, {"search": {"options": {"real.around.cache": f"{away}/web.sqlite"}}})
+    given = sections_of(parser().parse_args(command[3:]))
+    assert load_config(resumed_sections(run, given)).search.options == options
+    # The corpus' name on a server is no path.
+    assert SearchConfig(mode="wiki", options={"corpus": "wiki-18"}).paths == {}
+
+
 def test_what_stands_beside_the_options_does_not_stand_in_them() -> None:
     with pytest.raises(ConfigError, match=r"check is a key of \[search\] itself"):
         SearchConfig(options={"check": True})

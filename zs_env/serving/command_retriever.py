@@ -11,7 +11,7 @@ import sys
 from ipaddress import ip_address
 from typing import Any
 
-from zs_env.command_options import add_search_option
+from zs_env.command_options import add_search_option, lay_options
 from zs_env.engines import make_engine
 from zs_env.serving.retriever import Retriever, RetrieverSettings
 
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         max_request_bytes=options.max_request_bytes,
         num_threads=options.num_threads,
     )
-    given = dict(options.search_option or {})
+    given = lay_options({}, options.search_option or {})
     if options.corpus is not None:
         given["corpus"] = options.corpus
     with contextlib.suppress(KeyboardInterrupt):
