@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,7 +57,8 @@ def bm25(
         ConfigError: The corpus, or an option, is wrong.
         MissingPackageError: bm25s isn't installed.
     """
-    if not k1 >= 0 or not 0 <= b <= 1:
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (k1, b))
+    if not numbers or not 0 <= k1 < math.inf or not 0 <= b <= 1:
         raise ConfigError(f"k1 is at least 0, and b between 0 and 1; got k1={k1!r} and b={b!r}.")
     library = require("bm25s", needed_for="search mode 'bm25'", install=INSTALL)
     layout = ".".join(library.__version__.split(".")[:2])

@@ -126,7 +126,9 @@ def test_a_passage_of_a_hundred_thousand_words_is_indexed_like_any_other(tmp_pat
     assert ids(engine.search_now([request("needle")])[0]) == ["long"]
 
 
-@pytest.mark.parametrize("wrong", [{"k1": -1}, {"b": 1.5}, {"k1": float("nan")}, {"corpus": 5}, {"corpus": ""}])
+@pytest.mark.parametrize(
+    "wrong", [{"k1": -1}, {"b": 1.5}, {"k1": float("nan")}, {"k1": "high"}, {"corpus": 5}, {"corpus": ""}]
+)
 def test_wrong_options_are_said_before_anything_is_read(tmp_path, wrong):
     with pytest.raises(ConfigError, match=r"k1 is at least 0|corpus is the path"):
         bm25(**{"corpus": tmp_path / "c.jsonl", "say": Said(), **wrong})
