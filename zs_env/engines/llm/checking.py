@@ -3,8 +3,9 @@
 **A golden answer in any form.** An answer stands in a text if `zs_env.rewards` finds it there (its containment is the
 label `contains_golden`), or if it does once both are written plainer: no accents, punctuation taken out or replaced by
 a space ("Spider-Man", "Spider Man", "Paris's"), no articles, thousands without separators ("1,000", "1 000"), scales
-and small numbers as digits ("two million", "twenty-one"), full dates in one order, and a plural's s on the last word.
-It must be whole words ("Ada" is not in "Canada"), but for scripts that put no spaces between words. The word "one" is
+and small numbers as digits ("two million", "twenty-one"), full dates in one order, and its last word in the plural, or,
+if it is written small, in the singular. It must be whole words ("Ada" is not in "Canada"), but for scripts that put no
+spaces between words. The word "one" is
 not taken for the number 1: it is in every other sentence.
 
 **Where a check means nothing**, it says None: for answers that are yes or no; that are nothing but function words (but
@@ -24,7 +25,7 @@ import math
 import re
 import string
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -78,8 +79,8 @@ _MONTHS = _words("january february march april may june july august september oc
 _MONTH_NUMBERS = {**{m: i for i, m in enumerate(_MONTHS, 1)}, **{m[:3]: i for i, m in enumerate(_MONTHS, 1)}, "sept": 9}
 _MONTH = "|".join(sorted(_MONTH_NUMBERS, key=len, reverse=True))
 _DATES = re.compile(
-    rf"(?<= )(?:(?P<m1>{_MONTH}) (?P<d1>\d{{1,2}})(?:st|nd|rd|th)? (?P<y1>\d{{4}})"
-    rf"|(?P<d2>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?(?P<m2>{_MONTH}) (?P<y2>\d{{4}})"
+    rf"(?<= )(?:(?P<m1>{_MONTH}) (?P<d1>\d{{1,2}})(?:st|nd|rd|th)? (?P<y1>\d{{3,4}})"
+    rf"|(?P<d2>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?(?P<m2>{_MONTH}) (?P<y2>\d{{3,4}})"
     rf"|(?P<y3>\d{{4}}) (?P<m3>\d{{2}}) (?P<d3>\d{{2}}))(?= )"
 )
 _INITIALS = re.compile("(?<= [a-z]) (?=[a-z] )")
@@ -153,6 +154,21 @@ def _as_iso(match: re.Match[str]) -> str:
     raise AssertionError(match[0])
 
 
+def _singulars(word: str) -> Iterator[str]:
+    """What a word may be the plural of, if it may be one.
+
+    Examples:
+        >>> list(_singulars("rocks")), list(_singulars("boxes")), list(_singulars("glass"))
+        (['rock'], ['boxe', 'box'], [])
+    """
+    if len(word) > 4 and word.isalpha() and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        yield word[:-1]
+        if word.endswith("ies"):
+            yield f"{word[:-3]}y"
+        elif word.endswith("es"):
+            yield word[:-2]
+
+
 class _Golden:
     """One golden answer, ready to be looked for."""
 
@@ -168,6 +184,13 @@ class _Golden:
             for ending in ("s", "es")
             if len(view.split()[-1]) > 3 and view.split()[-1].isalpha()
         ]
+        if answer.split()[-1:] and answer.split()[-1].islower():  # a name that ends in s is no plural
+            plurals += [
+                f"{view[: -len(last) - 1]}{one} "
+                for view in views
+                for last in [view.split()[-1]]
+                for one in _singulars(last)
+            ]
         self._forms = tuple(dict.fromkeys([*views, *plurals]))
         self._needles = tuple({max(_ASCII_LETTERS.findall(form), key=len, default="") for form in self._forms})
         joined = {
