@@ -89,11 +89,22 @@ def _is_count(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
+def _price_of(engine: Any) -> float:
+    """What a search costs, where the engine, or the one that it is around, knows before; else 0."""
+    while engine is not None:
+        price = getattr(engine, "price_per_search", None)
+        if price is not None and _is_count(price):
+            return float(price)
+        engine = getattr(engine, "engine", None)
+    return 0.0
+
+
 class BudgetedEngine(Wrapper):
     """Counts what searches use up, and asks no more once the budget is.
 
     What a search will use is put aside before it is asked: one request, and as many tokens and as much money as the
-    dearest search so far. So callers at the same time can't overspend by more than what is under way beyond that. What
+    dearest search so far; for the first ones, the price that the engine tells (`price_per_search`), if it does. So
+    callers at the same time can't overspend by more than what is under way beyond that. What
     was put aside for a search that is cancelled, or that a kill took, stays counted.
 
     Args:
@@ -112,7 +123,7 @@ class BudgetedEngine(Wrapper):
         self._budget = Budget.of(budget)
         self._ledger = ledger or Ledger(self._budget.path)
         self._lock = threading.Lock()
-        self._dearest = Spent(1, 0, 0.0)
+        self._dearest = Spent(1, 0, _price_of(engine))
 
     @property
     def spent(self) -> Spent:

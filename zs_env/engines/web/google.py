@@ -234,6 +234,11 @@ class GoogleEngine:
         known = [getattr(self.settings, name) for name in names]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
+    @property
+    def price_per_search(self) -> float:
+        """What a search costs; a budget puts it aside before the first one is sent."""
+        return float(self.settings.price_per_search)
+
     async def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Answer every request, all of them at the same time."""
         return list(await asyncio.gather(*map(self._answer, requests)))
@@ -248,7 +253,7 @@ class GoogleEngine:
             documents=documents,
             engine=self.name,
             latency_s=time.perf_counter() - begin,
-            cost=float(self.settings.price_per_search),
+            cost=self.price_per_search,
         )
 
     async def aclose(self) -> None:

@@ -104,6 +104,18 @@ def test_a_budget_of_money_is_kept() -> None:
     assert sum(result.cost for result in results) == pytest.approx(0.03)
 
 
+def test_a_budget_of_money_holds_for_searches_that_come_at_once() -> None:
+    with Service(found) as server:
+        side = {"search_mode": "google", "base_url": server.base_url, "price_per_search": 0.5, "around": {"tries": 2}}
+        paid = around(google(server, price_per_search=0.5), timeout_s=30, budget={"cost": 1.0})
+        mixed = make_engine("hybrid", real=side, real_probability=1.0, real_budget={"cost": 1.0})
+        results = search(paid, *(ask(f"q{i}") for i in range(20)))
+        assert [result.error is None for result in results] == [True] * 2 + [False] * 18
+        routes = [(result.metadata or {})["route"] for result in search(mixed, *(ask(f"q{i}") for i in range(20)))]
+    assert routes == ["real"] * 2 + ["simulated"] * 18
+    assert len(server.seen) == 4
+
+
 def test_tries_are_within_the_budget() -> None:
     with Service(lambda seen: ({"error": "Server Error"}, 500)) as server:
         [result] = search(around(google(server), budget={"requests": 2}, tries=2))
