@@ -15,7 +15,7 @@ from zs_env.engines.retrieval.embedders import Embedder, make_embedder
 from zs_env.engines.retrieval.engine import Index, RetrievalEngine
 from zs_env.engines.retrieval.folder import Build, Manifest, ensure_index, index_folder, open_passages
 from zs_env.engines.retrieval.progress import Say, say_to_stderr
-from zs_env.errors import ConfigError, require
+from zs_env.errors import ConfigError, ZeroSearchError, require
 
 __all__ = [
     "Embedder",
@@ -153,6 +153,14 @@ class _Place:
                 make, more = remake
                 again = {"corpus": str(self._corpus), "index": self._index and str(self._index), **more}
                 passages = open_passages(folder, self._corpus)
-                engine = RetrievalEngine(kind, load(folder), passages, fingerprint=told, remake=(make, again))
+                try:
+                    loaded = load(folder)
+                except (ValueError, KeyError, TypeError, EOFError) as error:
+                    if isinstance(error, ZeroSearchError):
+                        raise
+                    self._say(f"{self._corpus.name}: its index can't be read ({error!s:.100})")
+                    ensure_index(folder, self._corpus, kind, settings, build, self._say, rebuild=True)
+                    passages, loaded = open_passages(folder, self._corpus), load(folder)
+                engine = RetrievalEngine(kind, loaded, passages, fingerprint=told, remake=(make, again))
                 _open[key] = engine
             return engine

@@ -134,6 +134,18 @@ def test_wrong_options_are_said_before_anything_is_read(tmp_path, wrong):
         bm25(**{"corpus": tmp_path / "c.jsonl", "say": Said(), **wrong})
 
 
+def test_an_index_whose_files_hold_rubbish_is_built_anew(tmp_path):
+    corpus = write(tmp_path / "c.jsonl", [{"id": "a", "text": "needle"}, {"id": "b", "text": "straw"}])
+    bm25(corpus=corpus, say=Said())
+    for name in ("vocab.index.json", "data.csc.index.npy"):
+        [file] = (tmp_path / "c.jsonl.index").glob(f"*/{name}")
+        file.write_bytes(b"\xff" * file.stat().st_size)
+        engine = bm25(corpus=corpus, say=(said := Said()))
+        assert ids(engine.search_now([request("needle")])[0]) == ["a"]
+        assert said.num_builds == 1
+        del engine  # an open index is shared, and not read again
+
+
 def test_a_missing_package_is_named_with_its_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "bm25s", None)
     with pytest.raises(MissingPackageError, match=r'pip install "zerosearch-env\[retrieval\]"'):
