@@ -232,8 +232,8 @@ def plant_08_a_long_question_is_cut(patch: Patch) -> None:
 def plant_08_what_is_trained_on_is_cut_from_the_right(patch: Patch) -> None:
     """ZeroSearch and Search-R1 cut the response at `max_response_length`: the answer is the first thing to go."""
 
-    def leaves_room(self: Conversation, num_tokens: int) -> bool:
-        return len(self._ids) + num_tokens <= self._settings.max_episode_tokens
+    def room(self: Conversation) -> int:
+        return self._settings.max_episode_tokens - len(self._ids)
 
     add = Conversation._add
 
@@ -242,7 +242,8 @@ def plant_08_what_is_trained_on_is_cut_from_the_right(patch: Patch) -> None:
         logprobs = None if segment.logprobs is None else segment.logprobs[:room]
         add(self, dataclasses.replace(segment, ids=segment.ids[:room], logprobs=logprobs))
 
-    patch.setattr(Conversation, "_leaves_room", leaves_room)
+    patch.setattr(Conversation, "_room_for_documents", room)
+    patch.setattr(Conversation, "_leaves_room", lambda self, num_tokens: num_tokens <= room(self))
     patch.setattr(Conversation, "_add", planted)
 
 
