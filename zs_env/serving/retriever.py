@@ -134,7 +134,16 @@ class Retriever:
 
         settings = self.settings
         self._threads = ThreadPoolExecutor(settings.num_threads or os.cpu_count() or 1, "retriever")
-        app = web.Application(client_max_size=settings.max_request_bytes)
+
+        @web.middleware
+        async def in_json(request: web.Request, handler: Any) -> web.StreamResponse:
+            try:
+                return await handler(request)  # type: ignore[no-any-return]
+            except web.HTTPException as error:  # another path, another method
+                says = f"{error.reason}: this server has POST /retrieve and GET /health."
+                return web.json_response({"error": says, "detail": says}, status=error.status)
+
+        app = web.Application(client_max_size=settings.max_request_bytes, middlewares=[in_json])
         app.router.add_post("/retrieve", self._retrieve)
         app.router.add_get("/health", self._health)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
@@ -201,9 +210,10 @@ class Retriever:
             )
         if "queries" in body:
             topk, scores = body.get("topk"), bool(body.get("return_scores"))
-            asked = _Asked("search-r1", body["queries"], topk or settings.topk, scores)
+            asked = _Asked("search-r1", body["queries"], settings.topk if topk is None else topk, scores)
         else:
-            asked = _Asked("zerosearch", [body["query"]], body.get("top_k") or settings.topk, False)
+            topk = body.get("top_k")
+            asked = _Asked("zerosearch", [body["query"]], settings.topk if topk is None else topk, False)
         queries = asked.queries
         if not isinstance(queries, list) or not all(isinstance(query, str) for query in queries):
             raise _RefusedError(422, "queries must be a list of texts, and query a text.")

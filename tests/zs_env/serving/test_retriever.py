@@ -146,6 +146,7 @@ def test_a_query_without_words_finds_nothing_and_harms_no_other() -> None:
         ({"query": None}, 422, "query a text"),
         ({"queries": ["a"], "topk": 101}, 422, "from 1 to 100; got 101"),
         ({"queries": ["a"], "topk": -1}, 422, "got -1"),
+        ({"queries": ["a"], "topk": 0}, 422, "got 0"),
         ({"query": "a", "top_k": "3"}, 422, "got '3'"),
         ({"queries": ["a"] * 9}, 413, "9 queries are too many"),
         ({"queries": ["a" * 200_000]}, 413, "more than 100000 bytes"),
@@ -159,6 +160,14 @@ def test_what_cannot_be_answered_is_json_with_a_status(body: Any, status: int, s
         assert post(retriever, {"query": "Peru"})[0] == 200
     assert found == status
     assert says in reply["error"]
+
+
+def test_another_path_or_method_is_answered_in_json_too() -> None:
+    with running() as retriever:
+        for path, status in (("/search", 404), ("/health", 405)):
+            found, reply = post(retriever, {"query": "Peru"}, path)
+            assert found == status
+            assert "POST /retrieve" in reply["error"]
 
 
 def test_health_says_what_is_served() -> None:
