@@ -33,8 +33,8 @@ def draw(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _panel(rows: Sequence[tuple[str, Mapping[str, Any]]], top: int) -> str:
     bar = rows[0][1]
-    values = [row["figure"]["value"] for _, row in rows if row["figure"]["value"] is not None]
-    end = max(1.0, *values) if values else 1.0
+    figures = [row["figure"] for _, row in rows if row["figure"]["value"] is not None]
+    end = max([1.0, *(value for figure in figures for value in (figure["value"], *(figure["ci"] or ())))])
     bottom = top + _TOP + _ROW * len(rows)
 
     def place(value: float) -> str:
