@@ -159,13 +159,13 @@ class _Ready:
             "restarts": server.num_restarts,
         }
         line = json.dumps(told)
-        print(line, flush=True)
         if self.file is not None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             new = self.file.with_name(f"{self.file.name}.{os.getpid()}")
             with self._lock:
                 new.write_text(line + "\n", encoding="utf-8")
                 new.replace(self.file)
+        print(line, flush=True)  # after the file, which who reads this may look for
 
     def check(self, server: Server) -> None:
         """Take the file away while the server isn't up."""
