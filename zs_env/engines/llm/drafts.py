@@ -100,13 +100,14 @@ class Drafts:
                     self._put_right(document, words)
                 continue
             # Which documents hold an answer matters until one of them is known to, where they may.
-            holds = not free and not (self._is_held and self._check.gives_answer) and self._check.holds(document)
+            is_needless = free or (self._is_held and self._check.gives_answer)
+            holds = not is_needless and self._check.holds(document)
             if holds and not self._check.gives_answer:
                 if document not in self._spoiled:
                     self._spoiled.append(document)
                 continue
             self._known.append(words)
-            if holds or self._check.is_on_topic(document) or (not free and self._check.holds(document)):
+            if holds or self._check.is_on_topic(document) or (is_needless and not free and self._check.holds(document)):
                 self._any_about = True
                 self._take(document, holds)
             else:
