@@ -116,6 +116,7 @@ class Conversation:
             noise_probability=task.noise_probability,
             hops=hops if isinstance(hops, int) else None,
         )
+        self.key = task.key
         self.done = False
         self.last_step: Step | None = None
         self.episode = Episode(question, episode_settings, episode_generator(seed, task.key), task.noise_probability)
@@ -154,6 +155,7 @@ class Conversation:
             prompt_ids=self._ids + self._turn_ids,
             seed=int(self._draws.integers(2**63)),
             max_new_tokens=self._settings.max_new_tokens - len(self._turn_ids),
+            conversation=self.key,
         )
 
     def take(self, generation: Generation) -> SearchRequest | None:

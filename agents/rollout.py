@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from agents.codec import TextCodec
 from agents.conversation import Conversation, EpisodeTask, RolloutSettings
 from agents.errors import RolloutError
-from agents.samplers.base import Generation, GenerationRequest, Sampler
+from agents.samplers.base import ConversationKey, Generation, GenerationRequest, RememberingSampler, Sampler
 from agents.trajectory import Trajectory
 from zs_env.bridge import run_blocking
 from zs_env.episode import EpisodeSettings
@@ -135,6 +135,7 @@ class _Play:
         self.error: Exception | None = None
         self._sampler = sampler
         self._engine = engine
+        self._open: dict[ConversationKey, Conversation] = {}
         self._ready: list[Conversation] = []
         self._speaking: list[Conversation] = []
         self._generating: asyncio.Future[list[Generation]] | None = None
@@ -143,15 +144,25 @@ class _Play:
     async def run(self, conversations: Sequence[Conversation]) -> None:
         """Drive the conversations to their ends."""
         self._ready = list(conversations)
+        self._open = {conversation.key: conversation for conversation in conversations}
         with ThreadPoolExecutor(1, thread_name_prefix="sampler") as thread:
             try:
                 while self._ready or self._generating or self._searching:
                     if self._ready and self._generating is None:
                         self._start_generating(thread)
                     await self._next()
+                    self._forget([key for key, conversation in self._open.items() if conversation.done])
             finally:
                 for search in self._searching:
                     search.cancel()
+                self._forget(list(self._open))
+
+    def _forget(self, keys: list[ConversationKey]) -> None:
+        """Tell a sampler that remembers that these conversations are over."""
+        for key in keys:
+            del self._open[key]
+        if keys and isinstance(self._sampler, RememberingSampler):
+            self._sampler.forget(keys)
 
     def _start_generating(self, thread: ThreadPoolExecutor) -> None:
         self._speaking, self._ready = self._ready, []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -11,7 +11,18 @@ from zs_env.actions import STOP_STRINGS
 from zs_env.curriculum import check_whole
 from zs_env.errors import ConfigError
 
-__all__ = ["FinishReason", "Generation", "GenerationRequest", "Sampler", "SamplingSettings"]
+__all__ = [
+    "ConversationKey",
+    "FinishReason",
+    "Generation",
+    "GenerationRequest",
+    "RememberingSampler",
+    "Sampler",
+    "SamplingSettings",
+]
+
+ConversationKey = tuple[int, ...]
+"""What tells conversations apart; see `conversation.EpisodeTask.key`."""
 
 FinishReason = Literal["stop", "eos", "length"]
 """Why a generation ended: a stop string, the model's own end-of-turn token, or the budget."""
@@ -25,11 +36,14 @@ class GenerationRequest:
         prompt_ids: Everything before it, never empty.
         seed: Where its randomness comes from, alone, in [0, 2**64): what else is in the batch changes nothing.
         max_new_tokens: The most tokens to sample, at least 1.
+        conversation: Whose turn it is. A sampler may keep what it computed for earlier turns of a conversation, whose
+            prompts this one's continues; None for a request of its own.
     """
 
     prompt_ids: Sequence[int]
     seed: int
     max_new_tokens: int
+    conversation: ConversationKey | None = None
 
     def __post_init__(self) -> None:
         if not len(self.prompt_ids):
@@ -114,4 +128,15 @@ class Sampler(Protocol):
         """Continue every prompt: one generation a request, in order.
 
         It may be called from any thread, one call at a time.
+        """
+
+
+@runtime_checkable
+class RememberingSampler(Sampler, Protocol):
+    """A sampler that keeps something of each conversation, until it is told that it has ended."""
+
+    def forget(self, conversations: Collection[ConversationKey]) -> None:
+        """Let go of what is kept of these; of others than it knows nothing is to be done.
+
+        It may be called from any thread at any time, also while `generate` is at work.
         """

@@ -73,8 +73,10 @@ class TransformersSampler:
         accepted = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in accepted
         self._takes_logits_to_keep = "logits_to_keep" in accepted
-        if "past_key_values" not in accepted:
-            raise ModelError(f"{type(model).__name__} takes no past_key_values, so it can't be sampled with a cache.")
+        # transformers 5.24 renamed it.
+        self._cache_name = next((name for name in ("cache", "past_key_values") if name in accepted), "")
+        if not self._cache_name:
+            raise ModelError(f"{type(model).__name__} takes no key-value cache, so it can't be sampled.")
 
     def with_settings(self, settings: SamplingSettings) -> TransformersSampler:
         """A sampler of the same model that draws in another way."""
@@ -222,7 +224,7 @@ class _Batch:
     def _forward(self, ids: Tensor, positions: Tensor) -> None:
         sampler = self._sampler
         self._length += ids.shape[1]
-        options: dict[str, Any] = {"past_key_values": self._cache, "use_cache": True}
+        options: dict[str, Any] = {sampler._cache_name: self._cache, "use_cache": True}
         if self._mask is not None:
             options["attention_mask"] = self._mask[:, : self._length]
         if sampler._takes_positions:

@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from agents.conversation import EpisodeTask, RolloutSettings, episode_generator,
 from agents.errors import NonFiniteError, RolloutError
 from agents.policy import Policy
 from agents.rollout import RolloutResult, rollout, rollout_sync
-from agents.samplers import Generation, GenerationRequest, SamplingSettings, ScriptedSampler
+from agents.samplers import Generation, GenerationRequest, RememberingSampler, SamplingSettings, ScriptedSampler
 from agents.testing import byte_tokenizer
 from zs_env.episode import Episode, EpisodeSettings
 from zs_env.errors import ConfigError
@@ -463,3 +463,21 @@ async def _nothing(engine: Any) -> RolloutResult:
 
 def rollout_is_empty(result: RolloutResult) -> bool:
     return result.trajectories == [] and result.num_failed == 0
+
+
+def test_a_sampler_that_remembers_is_told_of_each_conversation_that_ends(
+    engine: Any, questions: list[Question]
+) -> None:
+    class Remembering(ScriptedSampler):
+        def __init__(self) -> None:
+            super().__init__(CODEC, [SEARCH, ANSWER])
+            self.forgotten: list[tuple[int, ...]] = []
+
+        def forget(self, conversations: Collection[tuple[int, ...]]) -> None:
+            self.forgotten.extend(conversations)
+
+    sampler = Remembering()
+    assert isinstance(sampler, RememberingSampler)
+    play(sampler, engine, tasks_for(questions[:3]))
+    assert sorted(sampler.forgotten) == [(0, 0), (0, 1), (0, 2)]
+    assert [request.conversation for request in sampler.requests] == [(0, 0), (0, 1), (0, 2)] * 2
