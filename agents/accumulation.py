@@ -13,8 +13,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from agents.batches import TokenBatch, collate, split_by_tokens
+from agents.batches import Batch, Batching
 from agents.losses import Aggregation, token_weights
+from agents.optimization import TrainedParameters
 from agents.trajectory import Trajectory
 
 __all__ = ["Accumulator", "Example", "TokenLoss"]
@@ -70,22 +71,21 @@ class Accumulator:
     """Adds the gradient of a whole batch's loss to parameters, micro-batch by micro-batch.
 
     Args:
-        parameters: Whose gradients.
-        micro_batch_tokens: The most tokens, padding included, that are differentiated at once: more is faster until
-            memory runs out, and the gradient is the same.
+        parameters: Whose gradients; see `TrainedParameters`. None for inference alone.
+        batching: What is differentiated at once: more is faster until memory runs out, and the gradient is the same.
         num_workers: Python threads that differentiate micro-batches side by side, each with gradients of its own. For
             small models on a CPU; the gradient is the same, to the last bit.
     """
 
-    def __init__(self, parameters: Sequence[torch.nn.Parameter], *, micro_batch_tokens: int, num_workers: int) -> None:
+    def __init__(self, parameters: TrainedParameters | None, *, batching: Batching, num_workers: int) -> None:
         self._parameters = parameters
-        self._micro_batch_tokens = micro_batch_tokens
+        self._batching = batching
         self._num_workers = num_workers
 
     def accumulate(
         self,
         examples: Sequence[Example],
-        loss_of: Callable[[list[Example], TokenBatch], TokenLoss],
+        loss_of: Callable[[list[Example], Batch], TokenLoss],
         aggregation: Aggregation,
     ) -> dict[str, float]:
         """Add the gradient of the whole batch's loss.
@@ -100,24 +100,24 @@ class Accumulator:
         Returns:
             `loss` and the means and maxima that the loss named, over all policy tokens.
         """
+        assert self._parameters is not None, "this one was made for inference alone"
+        parameters = self._parameters
         lengths = torch.tensor([example.trajectory.num_policy_tokens for example in examples])
         weights = token_weights(lengths, aggregation)
         totals, maxima = {"loss": 0.0}, dict[str, float]()
 
         def differentiate(part: list[int]) -> tuple[Tensor, TokenLoss, tuple[Tensor | None, ...]]:
             chosen = [examples[index] for index in part]
-            batch = collate([example.trajectory for example in chosen])
+            batch = self._batching.collate([example.trajectory for example in chosen])
             result = loss_of(chosen, batch)
             loss = (result.loss * weights[part][batch.flat_rows()].to(result.loss.device)).sum()
             if self._num_workers == 1:  # in place, which takes no second set of gradients and suits sharded models
                 loss.backward()  # type: ignore[no-untyped-call]
                 return loss.detach(), result, ()
-            return loss.detach(), result, torch.autograd.grad(loss, self._parameters, allow_unused=True)
+            return loss.detach(), result, torch.autograd.grad(loss, parameters.parameters, allow_unused=True)
 
         for loss, result, gradients in self._map(differentiate, self._micro_batches(examples)):
-            for parameter, gradient in zip(self._parameters, gradients, strict=False):
-                if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            parameters.add_gradients(gradients)
             totals["loss"] += float(loss)
             for name, values in result.means.items():
                 totals[name] = totals.get(name, 0.0) + float(values.sum())
@@ -129,11 +129,11 @@ class Accumulator:
         return {"loss": loss_value, **{name: total / num_tokens for name, total in totals.items()}, **maxima}
 
     @torch.no_grad()
-    def infer(self, examples: Sequence[Example], function: Callable[[TokenBatch], Tensor]) -> list[Tensor]:
+    def infer(self, examples: Sequence[Example], function: Callable[[Batch], Tensor]) -> list[Tensor]:
         """[n] for each example, of a function that gives [N] for a micro-batch; no gradient is kept."""
         done: dict[int, Tensor] = {}
         for part in self._micro_batches(examples):
-            batch = collate([examples[index].trajectory for index in part])
+            batch = self._batching.collate([examples[index].trajectory for index in part])
             flat, rows = function(batch).cpu(), batch.flat_rows()
             for row, index in enumerate(part):
                 done[index] = flat[rows == row]
@@ -148,4 +148,4 @@ class Accumulator:
             yield from workers.map(function, parts)
 
     def _micro_batches(self, examples: Sequence[Example]) -> list[list[int]]:
-        return split_by_tokens([example.trajectory.num_tokens for example in examples], self._micro_batch_tokens)
+        return self._batching.split([example.trajectory for example in examples])

@@ -44,8 +44,9 @@ def training_questions(config: TrainConfig) -> QuestionSource:
 def make_executor(config: TrainConfig, policy: Policy, engine: SearchEngine) -> LocalExecutor:
     """Where the run's work is done: learner, critic if the algorithm has one, sampler, engine."""
     batches: dict[str, Any] = {
-        "micro_batch_tokens": config.learner.micro_batch_tokens,
+        "batching": policy.batching(config.learner.micro_batch_tokens, config.learner.packing),
         "num_workers": config.run.workers,
+        "recompute": config.learner.gradient_checkpointing,
     }
     learner = Learner(
         policy,

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from agents.packed import PackedBatch, pack, split_packed
 from agents.trajectory import Trajectory
 
-__all__ = ["TokenBatch", "collate", "split_by_tokens"]
+__all__ = ["Batch", "Batching", "TokenBatch", "collate", "split_by_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +83,32 @@ def split_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         else:
             parts.append([index])
     return parts
+
+
+Batch = TokenBatch | PackedBatch
+"""What a model computes at once: padded side by side, or packed end to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batching:
+    """How episodes become micro-batches.
+
+    Attributes:
+        max_tokens: The most tokens of a micro-batch, padding included where there is any.
+        packed: Whether they lie end to end, without padding.
+        share_prompts: Whether packed episodes that begin with the same prompt compute it once.
+    """
+
+    max_tokens: int
+    packed: bool = False
+    share_prompts: bool = False
+
+    def split(self, trajectories: Sequence[Trajectory]) -> list[list[int]]:
+        """Indices of the episodes of each micro-batch."""
+        if self.packed:
+            return split_packed(trajectories, self.max_tokens, share_prompts=self.share_prompts)
+        return split_by_tokens([trajectory.num_tokens for trajectory in trajectories], self.max_tokens)
+
+    def collate(self, trajectories: Sequence[Trajectory]) -> Batch:
+        """One micro-batch."""
+        return pack(trajectories, share_prompts=self.share_prompts) if self.packed else collate(trajectories)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from agents.devices import check_device
-from agents.policy import SETTINGS_FILE
+from agents.policy import SETTINGS_FILE, Packing
 from agents.questions import NoiseSchedule
 from agents.samplers.base import SamplingSettings
 from agents.search_paths import find_paths
@@ -343,13 +343,20 @@ class LearnerConfig:
     """[learner]: how gradients are computed.
 
     Attributes:
-        micro_batch_tokens: See `Learner`.
+        micro_batch_tokens: The most tokens that are differentiated at once.
+        packing: See `policy.Packing`.
+        gradient_checkpointing: Whether the backward pass makes each layer's activations again instead of keeping them:
+            much less memory, about a third more time.
     """
 
     micro_batch_tokens: int = 16_384
+    packing: Packing = "auto"
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         check_whole("micro_batch_tokens", self.micro_batch_tokens, least=1)
+        if self.packing not in get_args(Packing):
+            raise ConfigError(f"packing must be one of {get_args(Packing)}; got {self.packing!r}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

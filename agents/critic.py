@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,14 @@ import torch
 from torch import Tensor
 
 from agents.accumulation import Accumulator, Example, TokenLoss
-from agents.batches import TokenBatch
+from agents.batches import Batch, Batching
 from agents.errors import ModelError
 from agents.losses import Aggregation
-from agents.optimization import OptimizerSettings, apply_gradients, make_optimizer
+from agents.optimization import OptimizerSettings, TrainedParameters
+from agents.packed import PackedBatch
+from agents.packed.support import packed_hidden_states
 from agents.policy import Policy
+from agents.recompute import Recompute
 
 __all__ = ["Critic", "CriticLearner", "ValueLossFunction", "ValueTokens"]
 
@@ -48,9 +52,13 @@ class Critic(torch.nn.Module):
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
 
-    def token_values(self, batch: TokenBatch) -> Tensor:
+    def token_values(self, batch: Batch) -> Tensor:
         """[N]: for each policy token, the return expected having read all tokens before it and not the token itself."""
         device = self.head.weight.device
+        if isinstance(batch, PackedBatch):
+            row = packed_hidden_states(self.trunk, batch.ids.to(device), batch.layout)  # [T, H]
+            found: Tensor = self.head(row[batch.places.to(device)].float()).squeeze(-1)
+            return found
         before = batch.policy_mask[:, 1:].to(device)  # [B, T - 1]: the places whose next token is the policy's
         hidden = self.trunk(input_ids=batch.ids[:, :-1].to(device), use_cache=False).last_hidden_state  # [B, T - 1, H]
         values: Tensor = self.head(hidden[before].float()).squeeze(-1)
@@ -81,18 +89,25 @@ class CriticLearner:
     Args:
         critic: What is trained, in place.
         settings: The optimizer.
-        micro_batch_tokens: See `Accumulator`.
+        batching: See `Learner`.
         num_workers: See `Accumulator`.
+        recompute: See `Learner`.
     """
 
     def __init__(
-        self, critic: Critic, settings: OptimizerSettings, *, micro_batch_tokens: int = 16_384, num_workers: int = 1
+        self,
+        critic: Critic,
+        settings: OptimizerSettings,
+        *,
+        batching: Batching | None = None,
+        num_workers: int = 1,
+        recompute: bool = False,
     ) -> None:
         self.critic = critic
-        self.settings = settings
-        self.optimizer = make_optimizer(critic.parameters(), settings)
+        self.parameters = TrainedParameters(critic.parameters(), settings)
+        self._recompute: AbstractContextManager[object] = Recompute(critic.trunk) if recompute else nullcontext()
         self._accumulator = Accumulator(
-            list(critic.parameters()), micro_batch_tokens=micro_batch_tokens, num_workers=num_workers
+            self.parameters, batching=batching or Batching(max_tokens=16_384), num_workers=num_workers
         )
 
     def with_values(self, examples: Sequence[Example]) -> list[Example]:
@@ -121,22 +136,23 @@ class CriticLearner:
                 examples, lambda part, batch: loss_function(self._value_tokens(part, batch)), aggregation
             )
         except BaseException:
-            self.optimizer.zero_grad(set_to_none=True)  # who tries again begins with none
+            self.parameters.zero_grad()  # who tries again begins with none
             raise
-        norm = apply_gradients(self.optimizer, self.settings, loss=metrics["loss"], learning_rate=learning_rate)
+        norm = self.parameters.step(loss=metrics["loss"], learning_rate=learning_rate)
         return {**metrics, "grad_norm": norm}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimizer."""
-        return {"critic": self.critic.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"critic": self.critic.state_dict(), **self.parameters.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         self.critic.load_state_dict(state["critic"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.parameters.load_state_dict(state)
 
-    def _value_tokens(self, examples: Sequence[Example], batch: TokenBatch) -> ValueTokens:
-        values = self.critic.token_values(batch)
+    def _value_tokens(self, examples: Sequence[Example], batch: Batch) -> ValueTokens:
+        with self._recompute:
+            values = self.critic.token_values(batch)
         old = torch.cat([example.values for example in examples])  # type: ignore[misc]
         returns = torch.cat([example.returns for example in examples])  # type: ignore[misc]
         return ValueTokens(values, old.to(values.device), returns.to(values.device))

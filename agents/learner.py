@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from agents.accumulation import Accumulator, Example, TokenLoss
-from agents.batches import TokenBatch
+from agents.batches import Batch, Batching
 from agents.losses import Aggregation
-from agents.optimization import OptimizerSettings, apply_gradients, make_optimizer
+from agents.optimization import OptimizerSettings, TrainedParameters
 from agents.policy import Policy
+from agents.recompute import Recompute
 
 __all__ = ["Example", "Learner", "LossTokens", "TokenLoss", "TokenLossFunction", "frozen_copy"]
 
@@ -51,10 +53,11 @@ class Learner:
         policy: What is trained, in place.
         settings: The optimizer.
         temperature: What sampling divides the logits by.
-        micro_batch_tokens: See `Accumulator`.
+        batching: See `Accumulator`; padded micro-batches of 16,384 tokens if left out.
         num_workers: See `Accumulator`.
         reference: The policy to stay close to; nothing of it is trained. See `frozen_copy`.
         entropy_gradient: Whether losses may use the entropy's gradient.
+        recompute: Whether the backward pass makes each layer's activations again instead of keeping them.
     """
 
     def __init__(
@@ -63,20 +66,19 @@ class Learner:
         settings: OptimizerSettings,
         *,
         temperature: float = 1.0,
-        micro_batch_tokens: int = 16_384,
+        batching: Batching | None = None,
         num_workers: int = 1,
         reference: Policy | None = None,
         entropy_gradient: bool = False,
+        recompute: bool = False,
     ) -> None:
         self.policy = policy
-        self.settings = settings
-        self.optimizer = make_optimizer(policy.model.parameters(), settings)
+        self.parameters = TrainedParameters(policy.model.parameters(), settings)
         self._temperature = temperature
         self._entropy_gradient = entropy_gradient
+        self._recompute: AbstractContextManager[object] = Recompute(policy.model) if recompute else nullcontext()
         self._accumulator = Accumulator(
-            [parameter for parameter in policy.model.parameters() if parameter.requires_grad],
-            micro_batch_tokens=micro_batch_tokens,
-            num_workers=num_workers,
+            self.parameters, batching=batching or Batching(max_tokens=16_384), num_workers=num_workers
         )
         self._reference = reference
 
@@ -118,23 +120,24 @@ class Learner:
         try:
             metrics = self.accumulate(examples, loss_function, aggregation)
         except BaseException:
-            self.optimizer.zero_grad(set_to_none=True)  # who tries again begins with none
+            self.parameters.zero_grad()  # who tries again begins with none
             raise
-        norm = apply_gradients(self.optimizer, self.settings, loss=metrics["loss"], learning_rate=learning_rate)
+        norm = self.parameters.step(loss=metrics["loss"], learning_rate=learning_rate)
         return {**metrics, "grad_norm": norm}
 
     def state_dict(self) -> dict[str, Any]:
-        """What goes on from here, beside the policy's own weights: the optimizer's state."""
-        return {"optimizer": self.optimizer.state_dict()}
+        """What goes on from here, beside the policy's own weights; see `TrainedParameters.state_dict`."""
+        return self.parameters.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.parameters.load_state_dict(state)
 
-    def _loss_tokens(self, examples: Sequence[Example], batch: TokenBatch) -> LossTokens:
-        computed = self.policy.token_logprobs(
-            batch, temperature=self._temperature, entropy_gradient=self._entropy_gradient
-        )
+    def _loss_tokens(self, examples: Sequence[Example], batch: Batch) -> LossTokens:
+        with self._recompute:
+            computed = self.policy.token_logprobs(
+                batch, temperature=self._temperature, entropy_gradient=self._entropy_gradient
+            )
         device = computed.logprobs.device
         references = [example.ref_logprobs for example in examples if example.ref_logprobs is not None]
         return LossTokens(

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from agents.errors import HalfUpdatedError, NonFiniteError
 from zs_env.curriculum import check_probability, check_whole
 from zs_env.errors import ConfigError
 
-__all__ = ["OptimizerSettings", "Schedule", "apply_gradients", "make_optimizer"]
+__all__ = ["OptimizerKind", "OptimizerSettings", "Schedule", "TrainedParameters", "apply_gradients", "make_optimizer"]
+
+OptimizerKind = Literal["adamw", "adafactor"]
+"""AdamW (arXiv 1711.05101), which keeps two float32 numbers a weight; or torch's Adafactor (arXiv 1804.04235), which
+keeps a row and a column of them a matrix, and whose learning rate counts in units of a matrix's root mean square."""
 
 Schedule = Literal["constant", "linear"]
 """What the learning rate does after its warm-up: it stays, or it falls in a straight line
@@ -22,19 +28,21 @@ to `final_fraction` of its height after the last step."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerSettings:
-    """AdamW (arXiv 1711.05101) and its learning rate.
+    """The optimizer and its learning rate.
 
     Attributes:
+        kind: See `OptimizerKind`.
         learning_rate: At its highest, above 0.
         schedule: See `Schedule`.
         final_fraction: Where a falling rate ends, in [0, 1]: 0 is at nothing, 0.1 at a tenth.
         warmup_steps: Training steps over which the rate rises from 0 in a straight line.
-        betas: Decay of the first and second moment.
-        eps: Added to the root of the second moment.
+        betas: AdamW's decay of the first and second moment.
+        eps: AdamW's, added to the root of the second moment.
         weight_decay: Decoupled, on matrices alone; not on norms, biases and other vectors.
         max_grad_norm: Gradients longer than this are shortened to it.
     """
 
+    kind: OptimizerKind = "adamw"
     learning_rate: float = 1e-6
     schedule: Schedule = "constant"
     final_fraction: float = 0.0
@@ -54,6 +62,8 @@ class OptimizerSettings:
         object.__setattr__(self, "betas", tuple(self.betas))
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"betas must be two numbers in [0, 1); got {self.betas!r}.")
+        if self.kind not in get_args(OptimizerKind):
+            raise ConfigError(f"kind must be one of {get_args(OptimizerKind)}; got {self.kind!r}.")
         if self.schedule not in get_args(Schedule):
             raise ConfigError(f"schedule must be one of {get_args(Schedule)}; got {self.schedule!r}.")
         check_probability("final_fraction", self.final_fraction)
@@ -76,13 +86,97 @@ class OptimizerSettings:
 
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """AdamW over the parameters that are trained."""
+    """The optimizer over the parameters that are trained."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
+    if settings.kind == "adafactor":
+        return torch.optim.Adafactor(groups, lr=settings.learning_rate)
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps)
+
+
+class TrainedParameters:
+    """The parameters of a model that are trained, with their optimizer.
+
+    Weights in bfloat16 have too few digits to take small updates: 1 + 1e-6 is 1. So each has a *master* in float32
+    (Micikevicius et al., arXiv 1710.03740): gradients add up on it, the optimizer moves it, and the model's weight is
+    its rounding. A model in float32 is its own master.
+
+    Args:
+        parameters: The model's; those that want no gradient are left out.
+        settings: The optimizer.
+
+    Attributes:
+        parameters: Those that are trained.
+        masters: In the same order, what the optimizer moves.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], settings: OptimizerSettings) -> None:
+        self.settings = settings
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self.masters = [
+            one if one.dtype == torch.float32 else torch.nn.Parameter(one.detach().float()) for one in self.parameters
+        ]
+        self._rounded = [
+            (one, master) for one, master in zip(self.parameters, self.masters, strict=True) if one is not master
+        ]
+        for one, master in self._rounded:
+            hook = partial(_move_gradient, master=master)
+            one.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
+        self.optimizer = make_optimizer(self.masters, settings)
+
+    def add_gradients(self, gradients: Sequence[Tensor | None]) -> None:
+        """Add gradients that were computed apart; in the order of `parameters`, or none at all."""
+        for master, gradient in zip(self.masters, gradients, strict=False):
+            if gradient is not None:
+                _add_gradient(master, gradient)
+
+    def step(self, *, loss: float, learning_rate: float) -> float:
+        """One optimizer step; see `apply_gradients`."""
+        norm = apply_gradients(self.optimizer, self.settings, loss=loss, learning_rate=learning_rate)
+        self._round()
+        return norm
+
+    def zero_grad(self) -> None:
+        """Let go of all gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+        for one, _ in self._rounded:
+            one.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state, and the masters where the model's weights are their rounding."""
+        state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
+        if self._rounded:
+            state["masters"] = [master.detach() for _, master in self._rounded]
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        with torch.no_grad():
+            for (_, master), saved in zip(self._rounded, state.get("masters", ()), strict=True):
+                master.copy_(saved)
+        self._round()
+
+    @torch.no_grad()
+    def _round(self) -> None:
+        for one, master in self._rounded:
+            one.copy_(master)
+
+
+def _add_gradient(master: torch.nn.Parameter, gradient: Tensor) -> None:
+    if master.grad is None:
+        master.grad = gradient.to(master.dtype)
+    else:
+        master.grad.add_(gradient)
+
+
+def _move_gradient(parameter: Tensor, master: torch.nn.Parameter) -> None:
+    if parameter.grad is not None:
+        _add_gradient(master, parameter.grad)
+        parameter.grad = None
 
 
 def apply_gradients(

@@ -9,20 +9,23 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from agents.batches import TokenBatch
+from agents.batches import Batch, Batching
 from agents.codec import TextCodec
 from agents.errors import ModelError
 from agents.files import write_folder
+from agents.head import head_logprobs
 from agents.losses import entropy_from_logits, selective_log_softmax
+from agents.packed import PackedBatch
+from agents.packed.support import packed_hidden_states, try_packing
 from agents.samplers.base import SamplingSettings
 from zs_env.errors import ConfigError
 
-__all__ = ["SETTINGS_FILE", "Policy", "TokenLogprobs", "load_policy"]
+__all__ = ["SETTINGS_FILE", "Packing", "Policy", "TokenLogprobs", "load_policy"]
 
 SETTINGS_FILE = "zerosearch.json"
 """In a checkpoint's folder: how it was trained, and so how it is played; see `agents.runs.checkpoint_settings`."""
@@ -39,6 +42,14 @@ _AFTER_THE_HEAD = (
 )
 """Fields of transformers' configs that make logits something else than head × hidden states (Gemma 2, Cohere, Granite,
 FalconH1, MiniCPM, …)."""
+
+
+_SMALL_VOCABULARY = 4096
+"""Up to here logits are computed at once."""
+
+Packing = Literal["auto", "padded", "packed", "shared"]
+"""How episodes are laid out for the learner: side by side and padded; end to end; end to end, with a prompt that
+several begin with computed once; or the last of these that the model allows."""
 
 
 class TokenLogprobs(NamedTuple):
@@ -62,6 +73,10 @@ class Policy:
         model: A transformers causal language model.
         tokenizer: Its tokenizer.
         use_chat_template: See `TextCodec`.
+
+    Attributes:
+        plain_head: Whether logits are the output embedding of the last hidden state, and nothing else.
+        unpackable: Why episodes can't be packed for this model (see `packed.support.try_packing`); None if they can.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, use_chat_template: bool | None = None) -> None:
@@ -69,6 +84,7 @@ class Policy:
         self.tokenizer = tokenizer
         self.codec = TextCodec(tokenizer, use_chat_template=use_chat_template)
         self.plain_head = _has_plain_head(model)
+        self.unpackable = try_packing(model) if self.plain_head else "its logits are more than a product with its head"
 
     @property
     def device(self) -> torch.device:
@@ -110,8 +126,22 @@ class Policy:
 
         return TransformersSampler(self.model, self.codec, settings, eos_ids=self.eos_ids, **options)
 
+    def batching(self, max_tokens: int, packing: Packing = "auto") -> Batching:
+        """How episodes are laid into micro-batches for this model.
+
+        Raises:
+            ConfigError: They shall be packed, and can't be.
+        """
+        if packing in ("packed", "shared") and self.unpackable is not None:
+            raise ConfigError(
+                f"packing={packing!r} is not for {type(self.model).__name__}: {self.unpackable}. Take 'auto' or "
+                "'padded'."
+            )
+        packed = packing != "padded" and self.unpackable is None
+        return Batching(max_tokens=max_tokens, packed=packed, share_prompts=packed and packing != "packed")
+
     def token_logprobs(
-        self, batch: TokenBatch, *, temperature: float = 1.0, entropy_gradient: bool = False
+        self, batch: Batch, *, temperature: float = 1.0, entropy_gradient: bool = False
     ) -> TokenLogprobs:
         """Log-probs and entropies at the policy's own tokens, and nowhere else.
 
@@ -123,15 +153,37 @@ class Policy:
         Returns:
             What the model, having read all tokens before a policy token, thinks of that token.
         """
+        if isinstance(batch, PackedBatch):
+            row = packed_hidden_states(self.model.base_model, batch.ids.to(self.device), batch.layout)  # [T, H]
+            hidden, targets = row[batch.places.to(self.device)], batch.targets.to(self.device)
+            return self._head_logprobs(hidden, targets, temperature, entropy_gradient)
         ids = batch.ids.to(self.device)
         before = batch.policy_mask[:, 1:].to(self.device)  # [B, T - 1]: the places whose next token is the policy's
         targets = ids[:, 1:][before]  # [N]
+        if self.plain_head and self.model.get_output_embeddings().weight.shape[0] > _SMALL_VOCABULARY:
+            hidden = self.model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[before]  # [N, H]
+            return self._head_logprobs(hidden, targets, temperature, entropy_gradient)
         logits = self._logits_at(ids[:, :-1], before).float()  # [N, V]
         if temperature != 1.0:
             logits = logits / temperature
         with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
             entropy = entropy_from_logits(logits if entropy_gradient else logits.detach())
         return TokenLogprobs(selective_log_softmax(logits, targets), entropy)
+
+    def _head_logprobs(
+        self, hidden: Tensor, targets: Tensor, temperature: float, entropy_gradient: bool
+    ) -> TokenLogprobs:
+        """From hidden states [N, H] and ids [N]."""
+        head = self.model.get_output_embeddings()
+        found = head_logprobs(
+            hidden,
+            head.weight,
+            targets,
+            bias=getattr(head, "bias", None),
+            temperature=temperature,
+            entropy_gradient=entropy_gradient,
+        )
+        return TokenLogprobs(found.logprobs, found.entropy)
 
     def _logits_at(self, ids: Tensor, places: Tensor) -> Tensor:
         """Logits [N, V] at the chosen places of ids [B, T - 1].

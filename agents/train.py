@@ -158,10 +158,10 @@ class _Run:
         if config.run.threads:
             torch.set_num_threads(config.run.threads)
         self.run.check_sources(config.model.path, config.questions.source, config.evaluation.source)
-        if config.model.dtype != "float32":
+        if config.model.dtype == "float16":
             raise ConfigError(
-                f"Training needs dtype 'float32'; got {config.model.dtype!r}: small updates would be rounded away. "
-                "Other types are for evaluation."
+                "Training needs dtype 'float32' or 'bfloat16'; got 'float16', whose gradients would vanish or overflow "
+                "without a scaled loss."
             )
         engine = config.search.make_engine()
         config.episode.settings(config.search.topk)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from agents.accumulation import Accumulator, Example
+from agents.batches import Batching
 from agents.codec import TextCodec
 from agents.conversation import EpisodeTask
 from agents.executors import LocalExecutor
@@ -69,7 +70,7 @@ class Unmasked(_Around):
                 for part in trajectory.segments
             ]
         policy = self._executor.learner.policy
-        accumulator = Accumulator((), micro_batch_tokens=4096, num_workers=1)
+        accumulator = Accumulator(None, batching=Batching(max_tokens=4096), num_workers=1)
         found = accumulator.infer(
             [Example(trajectory) for trajectory in played], lambda batch: policy.token_logprobs(batch).logprobs
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ def record_path(folder: Path, arm: Arm, seed: int) -> Path:
     return folder / f"{arm.name}-seed{seed}.json"
 
 
+_LATER: dict[str, tuple[str, ...]] = {"optimizer": ("kind",), "critic": ("kind",)}
+"""Settings that are younger than the records: at their defaults they are not named, for they change nothing."""
+
+
 def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, Any]:
     """What a record depends on: a record of other settings isn't one of this study."""
     record = {name: values for name, values in config.record().items() if name not in ("alarm", "learner")}
@@ -50,6 +54,11 @@ def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, 
         ("episode", ("max_turns", "prompt", "reward")),
     ):
         record[section] = {key: record[section][key] for key in keys}
+    for section, later in _LATER.items():
+        defaults = {item.name: item.default for item in fields(getattr(config, section))}
+        for key in later:
+            if record.get(section, {}).get(key) == defaults[key]:
+                del record[section][key]
     return {"arm": arm.name, "change": arm.change, "eval_limit": eval_limit, "training": record}
 
 

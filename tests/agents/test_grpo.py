@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from agents.algorithm import PolicyLoss, TrainingSettings
+from agents.batches import Batching
 from agents.conversation import RolloutSettings
 from agents.errors import NonFiniteError
 from agents.executors import LocalExecutor
@@ -30,7 +31,7 @@ EXAMPLES = [Example.of(make_trajectory(n // 2, 0.0, 1 + 5 * n), (-1.0) ** n * (1
 
 def gradients(learner: Learner) -> list[torch.Tensor]:
     found = [parameter.grad.clone() for parameter in learner.policy.model.parameters() if parameter.grad is not None]
-    learner.optimizer.zero_grad()
+    learner.parameters.zero_grad()
     return found
 
 
@@ -41,10 +42,12 @@ def test_defect_14_uneven_micro_batches_give_the_gradient_of_the_whole_batch(
 ) -> None:
     tiny_policy.model.double()
     loss = PolicyLoss(entropy_coef=0.01)
-    whole = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=10**9, entropy_gradient=True)
+    whole = Learner(tiny_policy, OptimizerSettings(), batching=Batching(max_tokens=10**9), entropy_gradient=True)
     first = whole.accumulate(EXAMPLES, loss, aggregation)
     expected = gradients(whole)
-    parts = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=micro_batch_tokens, entropy_gradient=True)
+    parts = Learner(
+        tiny_policy, OptimizerSettings(), batching=Batching(max_tokens=micro_batch_tokens), entropy_gradient=True
+    )
     second = parts.accumulate(EXAMPLES, loss, aggregation)
     for one, other in zip(expected, gradients(parts), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-9)
@@ -66,7 +69,7 @@ def test_defect_14_an_uneven_last_mini_batch_is_a_whole_one(
         return TokenLoss(tokens.logprobs * 0 + 1.0)
 
     for micro_batch_tokens in (1, 10**9):
-        learner = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=micro_batch_tokens)
+        learner = Learner(tiny_policy, OptimizerSettings(), batching=Batching(max_tokens=micro_batch_tokens))
         losses = [learner.accumulate(minibatch, one, aggregation)["loss"] for minibatch in minibatches]
         assert losses == pytest.approx([1.0, 1.0])
 
@@ -74,7 +77,7 @@ def test_defect_14_an_uneven_last_mini_batch_is_a_whole_one(
 def test_workers_side_by_side_give_the_same_gradient_to_the_last_bit(tiny_policy: Policy) -> None:
     found = []
     for num_workers in (1, 3):
-        learner = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=60, num_workers=num_workers)
+        learner = Learner(tiny_policy, OptimizerSettings(), batching=Batching(max_tokens=60), num_workers=num_workers)
         metrics = learner.accumulate(EXAMPLES, PolicyLoss(), "token_mean")
         found.append((metrics, gradients(learner)))
     assert found[0][0] == found[1][0]

@@ -7,6 +7,7 @@ import torch
 
 from agents.accumulation import Example
 from agents.algorithm import PolicyLoss, TrainingSettings
+from agents.batches import Batching
 from agents.conversation import RolloutSettings
 from agents.critic import Critic, CriticLearner
 from agents.errors import ModelError, NonFiniteError
@@ -112,8 +113,8 @@ def test_an_episode_without_a_word_of_the_policys_is_no_error(tiny_policy: Polic
 def test_an_update_that_breaks_off_leaves_no_gradient(tiny_policy: Policy) -> None:
     examples = [Example(make_trajectory(g, 1.0, 4), *[torch.ones(4)] * 4) for g in range(2)]
     critic = Critic(tiny_policy)
-    policy_learner = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=20)
-    critic_learner = CriticLearner(critic, OptimizerSettings(), micro_batch_tokens=20)
+    policy_learner = Learner(tiny_policy, OptimizerSettings(), batching=Batching(max_tokens=20))
+    critic_learner = CriticLearner(critic, OptimizerSettings(), batching=Batching(max_tokens=20))
 
     def breaks_off(loss: Any) -> Any:
         calls: list[Any] = []

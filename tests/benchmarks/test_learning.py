@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from agents.accumulation import Accumulator, Example
+from agents.batches import Batching
 from agents.codec import TextCodec
 from agents.policy import Policy, load_policy
 from agents.samplers import ScriptedSampler
@@ -71,7 +72,7 @@ def test_without_the_mask_retrieved_tokens_are_in_the_loss(tiny_policy: Policy) 
         logits = tiny_policy.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
     expected = [float(logits[place - 1, ids[place]]) for place in range(prompt, len(ids))]
     assert trajectory.sampled_logprobs()[prompt:] == pytest.approx(expected, abs=1e-4)
-    accumulator = Accumulator((), micro_batch_tokens=100, num_workers=1)
+    accumulator = Accumulator(None, batching=Batching(max_tokens=100), num_workers=1)
     (found,) = accumulator.infer([Example(trajectory)], lambda batch: batch.flat_sampled_logprobs())
     assert len(found) == len(ids) - prompt
 

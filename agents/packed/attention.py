@@ -1,0 +1,160 @@
+"""The attention function that models of transformers are given, so that packed rows and kept caches can be computed.
+
+Registered with transformers' `AttentionInterface` under `NAME`; without a packed layout it does what SDPA does. With
+one, by device: on a CPU `blockwise`; else FlashAttention-2's kernel for runs of different lengths where `flash-attn` is
+installed, and SDPA a prefix at a time where it isn't.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+from agents.packed.blockwise import blockwise_attention
+from agents.packed.layout import PackedLayout
+
+__all__ = ["LAYOUT", "NAME", "flash_packed", "packed_kernel_name", "register", "sdpa_packed"]
+
+NAME = "zerosearch"
+"""What the attention function is called in a model's config."""
+
+LAYOUT = "packed_layout"
+"""The keyword by which a `PackedLayout` reaches the attention function through the model's forward."""
+
+_UNKNOWN = ("softcap", "position_bias", "s_aux", "sinks")
+"""What other models hand to attention that is not computed here."""
+
+
+def register() -> None:
+    """Make the function known to transformers; again is no harm."""
+    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+
+
+def packed_kernel_name(device: torch.device, dtype: torch.dtype) -> str:
+    """Which kernel computes packed rows: "blockwise", "flash_attention_2" or "sdpa"."""
+    if device.type == "cpu":
+        return "blockwise"
+    has_flash = importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if has_flash and dtype in (torch.float16, torch.bfloat16) else "sdpa"
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attention of states [B, heads, tokens, width]; see the module.
+
+    Returns:
+        [B, tokens, heads, width], and None for the weights, which are never held.
+    """
+    layout: PackedLayout | None = options.pop(LAYOUT, None)
+    if layout is None:
+        if attention_mask is not None and query.shape[2] > 1 and key.shape[1] < query.shape[1]:
+            return _grouped(query, key, value, attention_mask, scaling), None
+        found = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+        )
+        return found[0], None
+    for name in _UNKNOWN:
+        if options.get(name) is not None:
+            raise NotImplementedError(f"packed attention knows no {name}")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    kernel = {"blockwise": blockwise_attention, "flash_attention_2": flash_packed, "sdpa": sdpa_packed}[
+        packed_kernel_name(query.device, query.dtype)
+    ]
+    out = kernel(query[0], key[0], value[0], layout, scale=scale, window=sliding_window)
+    return out.transpose(0, 1)[None], None
+
+
+def _grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+    """SDPA with a mask, the heads that share a key head as rows of it: no key is copied."""
+    batch, heads, length, width = query.shape
+    shared = key.shape[1]
+    rows = query.reshape(batch, shared, -1, width)
+    out = functional.scaled_dot_product_attention(
+        rows, key, value, attn_mask=mask[..., : key.shape[2]].repeat(1, 1, heads // shared, 1), scale=scaling
+    )
+    return out.reshape(batch, heads, length, width).transpose(1, 2)
+
+
+def sdpa_packed(
+    queries: Tensor, keys: Tensor, values: Tensor, layout: PackedLayout, *, scale: float, window: int | None = None
+) -> Tensor:
+    """`blockwise_attention`, segment by segment through `scaled_dot_product_attention`."""
+    rest = len(queries) // len(keys)
+    keys, values = keys.repeat_interleave(rest, 0), values.repeat_interleave(rest, 0)
+    parts = []
+    for one in layout.segments:
+        own, before = slice(one.start, one.end), slice(one.prefix_start, one.prefix_start + one.prefix_length)
+        seen_keys = torch.cat((keys[:, before], keys[:, own]), 1)
+        seen_values = torch.cat((values[:, before], values[:, own]), 1)
+        places = torch.arange(seen_keys.shape[1], device=queries.device)
+        behind = places[one.prefix_length :, None] - places  # [L, P + L]: how far back a key lies
+        mask = behind >= 0 if window is None else (behind >= 0) & (behind < window)
+        parts.append(
+            functional.scaled_dot_product_attention(
+                queries[None, :, own], seen_keys[None], seen_values[None], attn_mask=mask, scale=scale
+            )[0]
+        )
+    return torch.cat(parts, 1)
+
+
+def flash_packed(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    layout: PackedLayout,
+    *,
+    scale: float,
+    window: int | None = None,
+    kernel: Callable[..., Tensor] | None = None,
+) -> Tensor:
+    """`blockwise_attention` by FlashAttention-2's `flash_attn_varlen_func`, in one call.
+
+    Each segment is a sequence of L queries and P + L keys, its prefix copied before it: with fewer queries than keys,
+    flash-attn's causal mask is aligned to the end (since 2.1), which is just what a continuation sees.
+
+    Args:
+        queries: [H, T, D], as the others.
+        keys: [K, T, D].
+        values: [K, T, D].
+        layout: Which tokens see which.
+        scale: What scores are multiplied by.
+        window: See `blockwise_attention`.
+        kernel: Instead of flash-attn's own, for tests.
+    """
+    if kernel is None:
+        kernel = importlib.import_module("flash_attn").flash_attn_varlen_func
+    gathered, query_ends, key_ends, most_queries, most_keys = layout.gathered
+    device = queries.device
+    order = gathered.to(device)
+    out = kernel(
+        queries.transpose(0, 1).contiguous(),
+        keys.transpose(0, 1)[order],
+        values.transpose(0, 1)[order],
+        query_ends.to(device),
+        key_ends.to(device),
+        most_queries,
+        most_keys,
+        softmax_scale=scale,
+        causal=True,
+        window_size=(-1, -1) if window is None else (window - 1, 0),
+    )
+    return out.transpose(0, 1)
