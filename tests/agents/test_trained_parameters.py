@@ -77,7 +77,7 @@ def test_going_on_from_a_state_is_as_if_nothing_had_happened(kind: Any) -> None:
     steps(trained, whole, 3)
 
     file.seek(0)
-    again = torch.nn.Parameter(saved)
+    again = torch.nn.Parameter(saved.clone())
     resumed = TrainedParameters([again], settings)
     resumed.load_state_dict(torch.load(file, weights_only=True))
     steps(resumed, again, 3)
