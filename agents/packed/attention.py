@@ -34,6 +34,10 @@ _UNKNOWN = ("softcap", "position_bias", "s_aux", "sinks")
 """What other models hand to attention that is not computed here."""
 
 
+_FEW_ROWS = 1024
+"""Up to here, copying a mask for query heads that share a key head is cheaper than copying the keys."""
+
+
 def register() -> None:
     """Make the function known to transformers; again is no harm."""
     AttentionInterface.register(NAME, _attention)
@@ -66,7 +70,8 @@ def _attention(
     """
     layout: PackedLayout | None = options.pop(LAYOUT, None)
     if layout is None:
-        if attention_mask is not None and query.shape[2] > 1 and key.shape[1] < query.shape[1]:
+        rows = query.shape[1] // key.shape[1] * query.shape[2]  # of queries, a key head
+        if attention_mask is not None and query.shape[2] < rows <= _FEW_ROWS and attention_mask.shape[1] == 1:
             return _grouped(query, key, value, attention_mask, scaling), None
         found = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options

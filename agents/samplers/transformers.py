@@ -23,8 +23,9 @@ from transformers.cache_utils import DynamicLayer
 
 from agents.codec import TextCodec
 from agents.errors import ModelError
-from agents.samplers.base import FinishReason, Generation, GenerationRequest, SamplingSettings
+from agents.samplers.base import ConversationKey, FinishReason, Generation, GenerationRequest, SamplingSettings
 from agents.samplers.drawing import draw, log_normalizer, truncate, uniforms
+from agents.samplers.kept import KeptBatch, KeptStates, state_shape
 from agents.samplers.stopping import StopMatcher
 from zs_env.errors import ConfigError
 
@@ -34,7 +35,9 @@ __all__ = ["TransformersSampler"]
 class TransformersSampler:
     """Samples from a model that lives in this process.
 
-    The key-value cache is kept within a turn. Prompts are padded on the left, which changes nothing but rounding.
+    Where every layer of the model attends to everything before it, the key-value cache of a conversation is kept from
+    turn to turn, and equal prompts are read once. Else it is kept within a turn, and prompts are padded on the left,
+    which changes nothing but rounding.
 
     Args:
         model: A causal language model; it is read, never changed, so it may be the learner's own.
@@ -46,6 +49,9 @@ class TransformersSampler:
         num_workers: Python threads among which the batches are shared out. For small models on a CPU: two threads that
             compute for themselves beat one whose every small operation waits for two. What comes out is the same.
         compact_below: Rows that have ended leave the batch once the share of live ones is at most this.
+        keep_cache: Whether the cache is kept from turn to turn where it can be.
+        max_cached_tokens: The most tokens whose keys and values are kept between turns; conversations beyond that are
+            read anew at each turn.
     """
 
     def __init__(
@@ -58,11 +64,14 @@ class TransformersSampler:
         max_batch_tokens: int = 65_536,
         num_workers: int = 1,
         compact_below: float = 0.8,
+        keep_cache: bool = True,
+        max_cached_tokens: int = 262_144,
     ) -> None:
         self.model = model
         self.codec = codec
         self.settings = settings or SamplingSettings()
-        self.weight_version = 0
+        self.kept = KeptStates(max_cached_tokens)
+        self._weight_version = 0
         self._max_batch_tokens = max_batch_tokens
         self._num_workers = num_workers
         self._compact_below = compact_below
@@ -77,13 +86,28 @@ class TransformersSampler:
         self._cache_name = next((name for name in ("cache", "past_key_values") if name in accepted), "")
         if not self._cache_name:
             raise ModelError(f"{type(model).__name__} takes no key-value cache, so it can't be sampled.")
+        self._state_shape = state_shape(model, self._cache_name) if keep_cache else None
+
+    @property
+    def weight_version(self) -> int:
+        """See `Sampler.weight_version`; when it is set, what was kept of older weights is let go."""
+        return self._weight_version
+
+    @weight_version.setter
+    def weight_version(self, version: int) -> None:
+        self.kept.clear()
+        self._weight_version = version
+
+    def forget(self, conversations: Collection[ConversationKey]) -> None:
+        """See `RememberingSampler.forget`."""
+        self.kept.forget(conversations)
 
     def with_settings(self, settings: SamplingSettings) -> TransformersSampler:
         """A sampler of the same model that draws in another way."""
         if settings.stop_strings != self.settings.stop_strings:
             raise ConfigError("with_settings keeps the stop strings; make a new sampler to change them.")
         other = object.__new__(TransformersSampler)
-        other.__dict__.update(self.__dict__, settings=settings)
+        other.__dict__.update(self.__dict__, settings=settings, kept=KeptStates(self.kept.max_tokens))
         return other
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
@@ -129,7 +153,11 @@ class TransformersSampler:
         counts = limits.clone()  # [R]
         reasons: list[FinishReason] = ["length"] * num_requests
 
-        batch = _Batch(self, requests, most)
+        batch: _Batch | KeptBatch
+        if self._state_shape is None:
+            batch = _Batch(self, requests, most)
+        else:
+            batch = KeptBatch(self.model, self._cache_name, self._state_shape, self.kept, requests, most)
         rows, live = torch.arange(num_requests), torch.ones(num_requests, dtype=torch.bool)  # [B], [B]
         for step in range(most):
             chosen, chosen_logprobs = self._choose(batch.logits(), drawn[rows, step])  # [B], [B]
@@ -142,6 +170,9 @@ class TransformersSampler:
                     reasons[rows[row]] = "stop"
                     ended[row] = True
             counts[rows[ended]] = step + 1
+            if isinstance(batch, KeptBatch):
+                for row in ended.nonzero()[:, 0].tolist():
+                    batch.end(row, tokens[rows[row], : step + 1].tolist())
             live &= ~ended
             num_live = int(live.sum())
             if not num_live:
