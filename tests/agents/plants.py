@@ -382,7 +382,8 @@ def plant_14_the_mean_of_micro_batch_means(patch: Patch) -> None:
     def planted(self: Accumulator, examples: Any, loss_of: Any, aggregation: Any) -> dict[str, float]:
         parts = self._micro_batches(examples)
         found = [accumulate(self, [examples[index] for index in part], loss_of, aggregation) for part in parts]
-        for parameter in self._parameters:
+        assert self._parameters is not None
+        for parameter in self._parameters.masters:
             if parameter.grad is not None:
                 parameter.grad /= len(parts)
         return {name: sum(metrics[name] for metrics in found) / len(parts) for name in found[0]}

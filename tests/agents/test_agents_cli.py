@@ -439,9 +439,9 @@ def test_a_run_takes_an_executor_and_a_measurement_from_its_caller(checkpoint: P
     assert not [line for line in lines if "before training" in line]
 
 
-def test_weights_of_low_precision_are_not_trained(tmp_path: Path) -> None:
-    config = load_config({"model": {"source": "m", "dtype": "bfloat16"}})
-    with pytest.raises(ConfigError, match="needs dtype 'float32'; got 'bfloat16'"):
+def test_weights_in_float16_are_not_trained(tmp_path: Path) -> None:
+    config = load_config({"model": {"source": "m", "dtype": "float16"}})
+    with pytest.raises(ConfigError, match="needs dtype 'float32' or 'bfloat16'; got 'float16'"):
         train(config, RunFolder("low", root=tmp_path))
     assert not list(tmp_path.iterdir())
 
