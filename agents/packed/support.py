@@ -14,8 +14,11 @@ from agents.packed.layout import PackedLayout
 
 __all__ = ["packed_hidden_states", "try_packing"]
 
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
-"""How far hidden states may differ, root mean square over root mean square: by rounding, and nothing else."""
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.35, torch.float16: 0.1}
+"""How far hidden states may differ, root mean square over root mean square: by rounding, and nothing else.
+
+Thirty layers in bfloat16 differ by 0.11 from one kernel to another; attention that ignores the layout, by 1.
+"""
 
 
 def packed_hidden_states(trunk: Any, ids: Tensor, layout: PackedLayout) -> Tensor:
