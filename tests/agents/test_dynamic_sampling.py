@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents.algorithm import TrainingSettings
+from agents.config import load_config
 from agents.conversation import EpisodeTask
 from agents.errors import RolloutError
 from agents.grpo import Grpo, GrpoSettings
 from agents.metrics import METRICS
 from agents.optimization import OptimizerSettings
 from agents.questions import NoiseSchedule
-from agents.rollout import RolloutResult
+from agents.rollout import RolloutResult, _check_failures
+from agents.runs import RunFolder
+from agents.train import _count_episodes
 from agents.trajectory import Trajectory
 from tests.agents.doubles import PlayedBefore, make_trajectory
 from zs_env.errors import ConfigError
@@ -180,10 +185,19 @@ def test_what_is_kept_is_not_replaced() -> None:
 
 
 def test_a_rollouts_error_holds_what_was_played() -> None:
-    from agents.rollout import _check_failures
-
     failed = Trajectory(question_id="q", question="?", golden_answers=("a",), group=0)
     result = RolloutResult(trajectories=[failed])
     with pytest.raises(RolloutError) as raised:
         _check_failures(result, 0.25, None)
     assert (raised.value.result, raised.value.max_failure_rate) == (result, 0.25)
+
+
+def test_a_run_counts_the_episodes_of_every_round(tmp_path: Path) -> None:
+    # 2 questions × 3 episodes a step; the second step says that it played 9.
+    run = RunFolder("counted", root=tmp_path)
+    lines = [{"num_failed": 1}, {"num_failed": 2, "num_episodes": 9}]
+    text = "".join(json.dumps({"step": step, "metrics": metrics}) + "\n" for step, metrics in enumerate(lines))
+    run.path.mkdir()
+    (run.path / "metrics.jsonl").write_text(text)
+    config = load_config({"model": {"source": "m"}, "training": {"questions_per_step": 2, "group_size": 3}})
+    assert _count_episodes(config, run) == {"num_played": 15, "num_failed": 3}
