@@ -124,7 +124,7 @@ class Grpo(Algorithm):
         rolled = self.executor.rollout(self.tasks(step, dict(enumerate(asked)), num_rounds=num_rounds))
         played = 1
         while played < num_rounds and (places := self._places_without_a_lesson(rolled)):
-            further = self._spare.take(step * (num_rounds - 1) + played - 1, len(asked))
+            further = self._spare.take(step * (num_rounds - 1) + played - 1, self.training.questions_per_step)
             further.sort(key=asked.__contains__)  # stable: new ones first, each in its order
             chosen = dict(zip(places, further, strict=False))
             rolled = self._play_on(rolled, self.tasks(step, chosen, round_number=played, num_rounds=num_rounds))

@@ -130,6 +130,9 @@ def test_groups_and_keys_are_the_runs_own_and_a_resumed_run_plays_the_same() -> 
         questions.setdefault(task.group, set()).add(task.question.id)
     assert len(questions) == 6 * 9
     assert all(len(ids) == 1 for ids in questions.values())
+    # Each round of each step goes on in the order of what replaces.
+    extra = {tuple(task.question.id for task in played[n : n + 6]) for played in whole.values() for n in (6, 12)}
+    assert len(extra) == 6 * 2
     resumed = all_of(*make(lambda *_: 0.0, rounds=2), range(4, 6))
     assert resumed == {step: whole[step] for step in (4, 5)}
     other = all_of(*make(lambda *_: 0.0, rounds=2, seed=1), range(4, 6))
