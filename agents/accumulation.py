@@ -31,6 +31,7 @@ class Example:
         ref_logprobs: [n]: the reference model's log-probs, where the algorithm wants them.
         values: [n]: the critic's, before each token, where the algorithm has one.
         returns: [n]: what the critic should have said.
+        old_logprobs: [n]: the learner's own before the step's first update, where the settings want them.
     """
 
     trajectory: Trajectory
@@ -38,6 +39,7 @@ class Example:
     ref_logprobs: Tensor | None = None
     values: Tensor | None = None
     returns: Tensor | None = None
+    old_logprobs: Tensor | None = None
 
     @classmethod
     def of(cls, trajectory: Trajectory, advantage: float) -> Example:

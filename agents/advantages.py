@@ -20,6 +20,7 @@ __all__ = [
     "baselines",
     "generalized_advantages",
     "group_advantages",
+    "overlong_penalty",
     "returns_to_go",
     "token_rewards",
     "whiten",
@@ -30,9 +31,10 @@ Std = Literal["sample", "population", "none"]
 nothing (Dr. GRPO, arXiv 2503.20783)."""
 
 
-Baseline = Literal["leave_one_out", "batch_mean", "none"]
+Baseline = Literal["leave_one_out", "group_mean", "batch_mean", "none"]
 """What is taken off an episode's return: the mean reward of the *other* episodes of its group (RLOO, arXiv 2402.14740),
-the mean reward of all episodes of the step, or nothing (REINFORCE as ZeroSearch's code has it)."""
+the mean reward of its whole group (REINFORCE++-baseline, arXiv 2501.03262), the mean reward of all episodes of the
+step, or nothing (REINFORCE as ZeroSearch's code has it, and REINFORCE++)."""
 
 
 class GroupAdvantages(NamedTuple):
@@ -109,6 +111,8 @@ def baselines(rewards: Tensor, groups: Tensor, baseline: Baseline = "leave_one_o
 
     - "leave_one_out": (sum of the group's other rewards) / (their number); unbiased, as it doesn't depend on the
       episode's own reward.
+    - "group_mean": the mean of its group, its own reward among them: with n episodes, what is left is (n - 1)/n of what
+      "leave_one_out" leaves. Source: REINFORCE++ (arXiv 2501.03262), its variant with a baseline.
     - "batch_mean": the mean over all episodes, its own among them: a bias of 1/B towards 0.
     - "none": 0.
 
@@ -140,10 +144,12 @@ def baselines(rewards: Tensor, groups: Tensor, baseline: Baseline = "leave_one_o
     count = torch.bincount(index).to(torch.float64)  # [G]
     if bool((count == 1).any()):
         raise ConfigError(
-            "baseline='leave_one_out' needs at least two episodes in each group; some have one. Sample more episodes a "
+            f"baseline={baseline!r} needs at least two episodes in each group; some have one. Sample more episodes a "
             "question (group_size), or choose baseline='batch_mean'."
         )
     total = torch.zeros(len(count), dtype=torch.float64).index_add(0, index, values)  # [G]
+    if baseline == "group_mean":
+        return (total / count)[index].to(torch.float32)
     return ((total[index] - values) / (count[index] - 1)).to(torch.float32)
 
 
@@ -171,6 +177,31 @@ def token_rewards(reward: float, num_tokens: int, kl: Tensor | None = None, *, k
     if num_tokens:
         rewards[-1] += reward
     return rewards
+
+
+def overlong_penalty(num_tokens: int, *, max_tokens: int, buffer_tokens: int) -> float:
+    """What is taken off the reward of an episode for its length: nothing up to max_tokens - buffer_tokens, then more
+    with each token, 1 past max_tokens.
+
+    With n tokens: 0 if n ≤ max - buffer; (max - buffer - n) / buffer up to max; -1 past it.
+
+    Source: DAPO (arXiv 2503.14476), equation 13 (L_max and L_cache).
+
+    Args:
+        num_tokens: How many the policy wrote.
+        max_tokens: L_max; 0 for no penalty at all.
+        buffer_tokens: L_cache, in [0, max_tokens].
+
+    Returns:
+        In [-1, 0], to be added to the reward.
+
+    Examples:
+        >>> [overlong_penalty(n, max_tokens=100, buffer_tokens=20) for n in (80, 85, 100, 101)]
+        [0.0, -0.25, -1.0, -1.0]
+    """
+    if not max_tokens or num_tokens <= max_tokens - buffer_tokens:
+        return 0.0
+    return -1.0 if num_tokens > max_tokens else (max_tokens - buffer_tokens - num_tokens) / buffer_tokens
 
 
 def returns_to_go(rewards: Tensor, *, gamma: float = 1.0) -> Tensor:

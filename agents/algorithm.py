@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,11 +15,19 @@ import torch
 from torch import Tensor
 
 from agents.accumulation import Example, TokenLoss
-from agents.advantages import token_rewards
+from agents.advantages import overlong_penalty, token_rewards
 from agents.conversation import EpisodeTask
 from agents.executors.base import Executor
 from agents.learner import LossTokens
-from agents.losses import Aggregation, KlEstimator, clipped_surrogate, kl_penalty, policy_gradient
+from agents.losses import (
+    Aggregation,
+    Importance,
+    KlEstimator,
+    clipped_surrogate,
+    kl_penalty,
+    policy_gradient,
+    sampler_correction,
+)
 from agents.metrics import rollout_metrics
 from agents.optimization import OptimizerSettings
 from agents.questions import NoiseSchedule, QuestionOrder
@@ -32,12 +40,14 @@ from zs_env.types import QuestionSource
 __all__ = [
     "Algorithm",
     "KlPlacement",
+    "OldLogprobs",
     "PolicyLoss",
     "Surrogate",
     "TrainingSettings",
     "TrainingStep",
     "check_choices",
     "rewards_of",
+    "sampler_mismatch",
 ]
 
 _TRAINING_KEY = 0
@@ -49,6 +59,11 @@ rollout alone."""
 KlPlacement = Literal["loss", "reward"]
 """Where the KL penalty enters: as a term of the loss (GRPO's way), or taken off each token's reward before advantages
 (InstructGPT's way)."""
+
+
+OldLogprobs = Literal["sampled", "recomputed"]
+"""What the ratio's old log-probs are: those that the tokens were sampled with, or the learner's own, recomputed before
+the step's first update."""
 
 
 def check_choices(settings: object, **choices: Sequence[str]) -> None:
@@ -71,6 +86,15 @@ class TrainingSettings:
         clip_low: See `losses.clipped_surrogate`.
         clip_high: See `losses.clipped_surrogate`.
         aggregation: How tokens share the loss; see `losses.Aggregation`.
+        constant_tokens: What `aggregation="constant"` divides by beside the number of episodes; 0 for the others.
+            Dr. GRPO takes the most that an episode may write: [rollout] max_new_tokens × [episode] max_turns.
+        importance: What a ratio is of; see `losses.Importance`. GSPO's own clips are 3e-4 and 4e-4.
+        old_logprobs: See `OldLogprobs`.
+        importance_cap: The most that a token's loss may weigh for the difference between sampler and learner; see
+            `losses.sampler_correction`. 0 for no correction.
+        overlong_tokens: Past so many policy tokens an episode's reward is 1 less; see `advantages.overlong_penalty`. 0
+            for no limit. What is logged as reward stays the task's.
+        overlong_buffer_tokens: Over how many tokens before that the penalty grows.
         kl_coef: The weight of the KL penalty; 0 for none, and no reference model is kept.
         kl_estimator: See `losses.kl_penalty`; of a penalty in the loss.
         entropy_coef: The weight of an entropy bonus.
@@ -84,6 +108,12 @@ class TrainingSettings:
     clip_low: float = 0.2
     clip_high: float = 0.28
     aggregation: Aggregation = "token_mean"
+    constant_tokens: int = 0
+    importance: Importance = "token"
+    old_logprobs: OldLogprobs = "sampled"
+    importance_cap: float = 0.0
+    overlong_tokens: int = 0
+    overlong_buffer_tokens: int = 0
     kl_coef: float = 0.0
     kl_estimator: KlEstimator = "k3"
     entropy_coef: float = 0.0
@@ -92,8 +122,16 @@ class TrainingSettings:
         check_whole("total_steps", self.total_steps, least=0)
         for name in ("questions_per_step", "group_size", "num_minibatches", "num_epochs"):
             check_whole(name, getattr(self, name), least=1)
-        check_choices(self, aggregation=get_args(Aggregation), kl_estimator=get_args(KlEstimator))
-        for name in ("clip_low", "clip_high", "kl_coef", "entropy_coef"):
+        for name in ("constant_tokens", "overlong_tokens", "overlong_buffer_tokens"):
+            check_whole(name, getattr(self, name), least=0)
+        check_choices(
+            self,
+            aggregation=get_args(Aggregation),
+            importance=get_args(Importance),
+            old_logprobs=get_args(OldLogprobs),
+            kl_estimator=get_args(KlEstimator),
+        )
+        for name in ("clip_low", "clip_high", "importance_cap", "kl_coef", "entropy_coef"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be a finite number of at least 0; got {getattr(self, name)!r}.")
         if self.clip_low >= 1:
@@ -104,6 +142,23 @@ class TrainingSettings:
             raise ConfigError(
                 f"num_minibatches={self.num_minibatches} is more than questions_per_step={self.questions_per_step}: a "
                 "group is never split."
+            )
+        if (self.aggregation == "constant") != (self.constant_tokens > 0):
+            raise ConfigError(
+                "aggregation='constant' divides by constant_tokens, and no other aggregation does; got aggregation="
+                f"{self.aggregation!r} and constant_tokens={self.constant_tokens}. Give both, the number being the "
+                "most that an episode may write (max_new_tokens × max_turns), or leave constant_tokens at 0."
+            )
+        if self.importance_cap and self.old_logprobs != "recomputed":
+            raise ConfigError(
+                f"importance_cap={self.importance_cap} caps the learner's probability / the sampler's before the "
+                f"first update, and with old_logprobs={self.old_logprobs!r} that factor is part of the clipped ratio "
+                "already: it would count twice. Choose old_logprobs='recomputed', or importance_cap=0."
+            )
+        if self.overlong_buffer_tokens > self.overlong_tokens:
+            raise ConfigError(
+                f"overlong_buffer_tokens={self.overlong_buffer_tokens} is a part of overlong_tokens="
+                f"{self.overlong_tokens}: give one that is at most as large."
             )
 
 
@@ -120,6 +175,10 @@ class PolicyLoss:
         kl_coef: 0 where there is no penalty in the loss; a KL is logged wherever there is a reference.
         kl_estimator: See `losses.kl_penalty`.
         entropy_coef: The weight of the bonus.
+        importance: What the clipped ratio is of; see `losses.Importance`.
+        importance_cap: See `losses.sampler_correction`; of the surrogate alone. 0 for no correction.
+        constant_tokens: What the whole loss is divided by: with `aggregation="constant"` the rest of its denominator,
+            else 1.
     """
 
     surrogate: Surrogate = "clipped"
@@ -128,6 +187,9 @@ class PolicyLoss:
     kl_coef: float = 0.0
     kl_estimator: KlEstimator = "k3"
     entropy_coef: float = 0.0
+    importance: Importance = "token"
+    importance_cap: float = 0.0
+    constant_tokens: int = 1
 
     @classmethod
     def of(
@@ -141,16 +203,21 @@ class PolicyLoss:
             kl_coef=training.kl_coef if kl_placement == "loss" else 0.0,
             kl_estimator=training.kl_estimator,
             entropy_coef=training.entropy_coef,
+            importance=training.importance,
+            importance_cap=training.importance_cap,
+            constant_tokens=training.constant_tokens or 1,
         )
 
     def __call__(self, tokens: LossTokens) -> TokenLoss:
         """See `PolicyLoss`."""
         clipped = clipped_surrogate(
             tokens.logprobs,
-            tokens.sampled_logprobs,
+            tokens.sampled_logprobs if tokens.old_logprobs is None else tokens.old_logprobs,
             tokens.advantages,
             clip_low=self.clip_low,
             clip_high=self.clip_high,
+            importance=self.importance,
+            rows=tokens.rows,
         )
         means = {
             "entropy": tokens.entropy.detach(),
@@ -162,6 +229,9 @@ class PolicyLoss:
             means["clip_fraction"] = clipped.clipped.float()
         else:
             loss = policy_gradient(tokens.logprobs, tokens.advantages)
+        if self.importance_cap:
+            assert tokens.old_logprobs is not None
+            loss = loss * sampler_correction(tokens.old_logprobs, tokens.sampled_logprobs, cap=self.importance_cap)
         if tokens.ref_logprobs is not None:
             kl = kl_penalty(tokens.logprobs, tokens.ref_logprobs, self.kl_estimator)
             means["kl"] = kl.detach()
@@ -169,6 +239,8 @@ class PolicyLoss:
                 loss = loss + self.kl_coef * kl
         if self.entropy_coef:
             loss = loss - self.entropy_coef * tokens.entropy
+        if self.constant_tokens != 1:
+            loss = loss / self.constant_tokens
         return TokenLoss(loss, means, {"ratio_max": clipped.ratio})
 
 
@@ -238,6 +310,10 @@ class Algorithm(ABC):
         self.executor.publish(step + 1)
         ended = time.perf_counter()
         metrics = learned | rollout_metrics(rolled) | _average(self._updates)
+        if self.training.overlong_tokens:
+            played = [trajectory for trajectory in rolled.trajectories if not trajectory.failed]
+            taken_off = sum(abs(self._overlong_penalty(trajectory)) for trajectory in played)
+            metrics["overlong_penalty"] = taken_off / max(len(played), 1)
         metrics |= {
             "learning_rate": self.rate_at(step),
             "num_updates": len(self._updates),
@@ -249,18 +325,54 @@ class Algorithm(ABC):
 
     def play(self, step: int) -> RolloutResult:
         """The episodes of a step: `group_size` of each of its questions, a group's number being unique in the run."""
+        return self.executor.rollout(self.tasks(step, dict(enumerate(self.asked(step)))))
+
+    def asked(self, step: int) -> list[int]:
+        """Which of the source's questions a step asks."""
+        return self._order.take(step, self.training.questions_per_step)
+
+    def tasks(
+        self, step: int, questions: Mapping[int, int], *, round_number: int = 0, num_rounds: int = 1
+    ) -> list[EpisodeTask]:
+        """The episodes of some of a step's questions.
+
+        Args:
+            step: The training step.
+            questions: Place within the step, which says how noisy the searches are, to index into the source.
+            round_number: Which round of the step it is. Place and round make groups and keys that no other episode of
+                the run has.
+            num_rounds: The most rounds of a step, the same in the whole run.
+        """
         size, count = self.training.group_size, self.training.questions_per_step
-        return self.executor.rollout(
-            [
-                EpisodeTask(
-                    question=self._questions[question],
-                    group=step * count + index,
-                    key=(_TRAINING_KEY, step, index * size + member),
-                    noise_probability=self._noise.probability(step, index),
-                )
-                for index, question in enumerate(self._order.take(step, count))
-                for member in range(size)
-            ]
+        return [
+            EpisodeTask(
+                question=self._questions[question],
+                group=(step * num_rounds + round_number) * count + place,
+                key=(_TRAINING_KEY, step, (round_number * count + place) * size + member),
+                noise_probability=self._noise.probability(step, place),
+            )
+            for place, question in questions.items()
+            for member in range(size)
+        ]
+
+    def reward_of(self, trajectory: Trajectory) -> float:
+        """What an episode is taught to have earned: the task's reward, less what it loses for its length."""
+        return trajectory.reward + self._overlong_penalty(trajectory)
+
+    def with_old_logprobs(self, examples: Sequence[Example]) -> tuple[list[Example], dict[str, float]]:
+        """Before the step's first update: the examples, with the learner's log-probs if the settings want them, and how
+        far these are from the sampler's.
+        """
+        if self.training.old_logprobs == "sampled" or not examples:
+            return list(examples), {}
+        known = self.executor.with_old_logprobs(examples)
+        return known, sampler_mismatch(known, cap=self.training.importance_cap)
+
+    def _overlong_penalty(self, trajectory: Trajectory) -> float:
+        return overlong_penalty(
+            trajectory.num_policy_tokens,
+            max_tokens=self.training.overlong_tokens,
+            buffer_tokens=self.training.overlong_buffer_tokens,
         )
 
     def rate_at(self, step: int) -> float:
@@ -286,15 +398,52 @@ class Algorithm(ABC):
         )
 
 
-def rewards_of(example: Example, kl_coef: float) -> Tensor:
-    """[n]: each policy token's reward, less what it strays from the reference, weighted by `kl_coef`."""
-    trajectory = example.trajectory
+def rewards_of(example: Example, reward: float, kl_coef: float) -> Tensor:
+    """[n]: each policy token's reward, less what it strays from the reference, weighted by `kl_coef`.
+
+    Args:
+        example: What was done.
+        reward: What the episode as a whole earned; see `Algorithm.reward_of`.
+        kl_coef: What the penalty weighs.
+    """
+    num_tokens = example.trajectory.num_policy_tokens
     if not kl_coef:
-        return token_rewards(trajectory.reward, trajectory.num_policy_tokens)
+        return token_rewards(reward, num_tokens)
     assert example.ref_logprobs is not None
-    sampled = torch.tensor([logprob for segment in trajectory.segments for logprob in segment.logprobs or ()])
-    kl = sampled - example.ref_logprobs
-    return token_rewards(trajectory.reward, trajectory.num_policy_tokens, kl, kl_coef=kl_coef)
+    old = _sampled_logprobs(example) if example.old_logprobs is None else example.old_logprobs
+    return token_rewards(reward, num_tokens, old - example.ref_logprobs, kl_coef=kl_coef)
+
+
+def sampler_mismatch(examples: Sequence[Example], *, cap: float = 0.0) -> dict[str, float]:
+    """How far the learner's log-probs are from the sampler's, over all policy tokens, by the weights that sampled.
+
+    With d = logp_learner - logp_sampler of a token that the sampler drew, exp(d) - 1 - d is the k3 estimate of
+    KL(sampler || learner): unbiased, never negative.
+
+    Args:
+        examples: With `old_logprobs`.
+        cap: See `losses.sampler_correction`; 0 for none.
+
+    Returns:
+        `sampler_mismatch_mean`, `sampler_mismatch_max`, `sampler_kl` and, with a cap, `importance_capped_share`.
+    """
+    learner = torch.cat([example.old_logprobs for example in examples])  # type: ignore[misc]
+    difference = learner.double() - torch.cat([_sampled_logprobs(example) for example in examples]).double()  # [N]
+    if not len(difference):  # the policy may have written nothing
+        difference = torch.zeros(1, dtype=torch.float64)
+    metrics = {
+        "sampler_mismatch_mean": float(difference.abs().mean()),
+        "sampler_mismatch_max": float(difference.abs().max()),
+        "sampler_kl": float((torch.expm1(difference) - difference).mean()),
+    }
+    if cap:
+        metrics["importance_capped_share"] = float((difference.exp() > cap).double().mean())
+    return metrics
+
+
+def _sampled_logprobs(example: Example) -> Tensor:
+    """[n]: what the policy's tokens were sampled with."""
+    return torch.tensor([logprob for segment in example.trajectory.segments for logprob in segment.logprobs or ()])
 
 
 def _average(updates: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -16,6 +16,8 @@ Wrong options are `zs_env.errors.ConfigError`, as everywhere.
 
 from __future__ import annotations
 
+from typing import Any
+
 from zs_env.errors import ZeroSearchError
 
 __all__ = [
@@ -36,7 +38,16 @@ class NonFiniteError(ZeroSearchError, ArithmeticError):
 
 
 class RolloutError(ZeroSearchError, RuntimeError):
-    """More episodes failed than the settings allow."""
+    """More episodes failed than the settings allow.
+
+    Attributes:
+        result: The `RolloutResult` with all of them, for whoever counts it as part of something larger; None if there
+            is none.
+        max_failure_rate: What the settings allow.
+    """
+
+    result: Any = None
+    max_failure_rate: float = 0.0
 
 
 class HalfUpdatedError(ZeroSearchError, RuntimeError):

@@ -64,12 +64,21 @@ FLAGS: dict[str, tuple[str, str]] = {
     "num_epochs": ("training", "num_epochs"),
     "clip_low": ("training", "clip_low"),
     "clip_high": ("training", "clip_high"),
+    "aggregation": ("training", "aggregation"),
+    "constant_tokens": ("training", "constant_tokens"),
+    "importance": ("training", "importance"),
+    "old_logprobs": ("training", "old_logprobs"),
+    "importance_cap": ("training", "importance_cap"),
+    "overlong_tokens": ("training", "overlong_tokens"),
+    "overlong_buffer_tokens": ("training", "overlong_buffer_tokens"),
     "kl_coef": ("training", "kl_coef"),
     "kl_estimator": ("training", "kl_estimator"),
     "entropy_coef": ("training", "entropy_coef"),
     "std": ("grpo", "std"),
+    "dynamic_sampling_rounds": ("grpo", "dynamic_sampling_rounds"),
     "gamma": ("ppo reinforce", "gamma"),
     "lam": ("ppo", "lam"),
+    "value_warmup_steps": ("ppo", "value_warmup_steps"),
     "critic_learning_rate": ("critic", "learning_rate"),
     "critic_warmup_steps": ("critic", "warmup_steps"),
     "baseline": ("reinforce", "baseline"),
@@ -203,6 +212,13 @@ def add_train_flags(train: argparse.ArgumentParser) -> None:
     add("--num-epochs", type=int, metavar="N", help="how often a step's episodes are gone through")
     add("--clip-low", type=float, metavar="E", help="how far below 1 a ratio is clipped")
     add("--clip-high", type=float, metavar="E", help="how far above 1 a ratio is clipped")
+    add("--aggregation", metavar="NAME", help="how tokens share the loss: token_mean, sequence_mean or constant")
+    add("--constant-tokens", type=int, metavar="N", help="what constant divides by, beside the number of episodes")
+    add("--importance", metavar="NAME", help="what a ratio is of: token, sequence or sequence_token")
+    add("--old-logprobs", metavar="NAME", help="what a ratio compares with: sampled or recomputed log-probs")
+    add("--importance-cap", type=float, metavar="C", help="correct for the sampler, by a factor of at most C; 0: don't")
+    add("--overlong-tokens", type=int, metavar="N", help="past so many policy tokens an episode's reward is 1 less")
+    add("--overlong-buffer-tokens", type=int, metavar="N", help="over how many tokens before that the penalty grows")
     add("--kl-coef", type=float, metavar="C", help="weight of the KL penalty towards the first weights")
     add("--kl-estimator", metavar="NAME", help="k1, k2 or k3, of a penalty in the loss")
     add("--entropy-coef", type=float, metavar="C", help="weight of an entropy bonus")
@@ -210,11 +226,13 @@ def add_train_flags(train: argparse.ArgumentParser) -> None:
 
     add = train.add_argument_group("learning, by algorithm").add_argument
     add("--std", metavar="NAME", help="grpo: what advantages are divided by: sample, population or none")
+    add("--dynamic-sampling-rounds", type=int, metavar="N", help="grpo: how often groups of equal rewards are replaced")
     add("--lam", type=float, metavar="L", help="ppo: λ of generalized advantage estimation")
     add("--critic-learning-rate", type=float, metavar="R", help="ppo: the critic's highest learning rate")
     add("--critic-warmup-steps", type=int, metavar="N", help="ppo: steps over which it rises from 0")
+    add("--value-warmup-steps", type=int, metavar="N", help="ppo: steps in which the critic alone learns")
     add("--gamma", type=float, metavar="G", help="ppo, reinforce: what the next token's value or return counts")
-    add("--baseline", metavar="NAME", help="reinforce: leave_one_out, batch_mean or none")
+    add("--baseline", metavar="NAME", help="reinforce: leave_one_out, group_mean, batch_mean or none")
 
     group = train.add_argument_group("machine")
     _add_machine_flags(group)

@@ -34,6 +34,8 @@ class LossTokens:
         advantages: Of each token.
         entropy: Of the learner's distribution at each token, in nats.
         ref_logprobs: The reference model's, where there is one.
+        old_logprobs: The learner's before the step's first update, where they were asked for.
+        rows: Which episode of the micro-batch each token is of; each episode is there with all its policy tokens.
     """
 
     logprobs: Tensor
@@ -41,6 +43,8 @@ class LossTokens:
     advantages: Tensor
     entropy: Tensor
     ref_logprobs: Tensor | None
+    old_logprobs: Tensor | None = None
+    rows: Tensor | None = None
 
 
 TokenLossFunction = Callable[[LossTokens], TokenLoss]
@@ -85,13 +89,17 @@ class Learner:
     def with_reference(self, examples: Sequence[Example]) -> list[Example]:
         """The same examples with the reference model's log-probs of the policy's tokens."""
         assert self._reference is not None, "the learner was made without a reference"
-        return self._with_logprobs(examples, self._reference)
+        return self._with_logprobs(examples, self._reference, "ref_logprobs")
 
-    def _with_logprobs(self, examples: Sequence[Example], policy: Policy) -> list[Example]:
+    def with_old_logprobs(self, examples: Sequence[Example]) -> list[Example]:
+        """The same examples with the policy's own log-probs of its tokens, by the weights as they are now."""
+        return self._with_logprobs(examples, self.policy, "old_logprobs")
+
+    def _with_logprobs(self, examples: Sequence[Example], policy: Policy, name: str) -> list[Example]:
         found = self._accumulator.infer(
             examples, lambda batch: policy.token_logprobs(batch, temperature=self._temperature).logprobs
         )
-        return [example.with_(ref_logprobs=logprobs) for example, logprobs in zip(examples, found, strict=True)]
+        return [example.with_(**{name: logprobs}) for example, logprobs in zip(examples, found, strict=True)]
 
     def accumulate(
         self, examples: Sequence[Example], loss_function: TokenLossFunction, aggregation: Aggregation
@@ -140,12 +148,15 @@ class Learner:
             )
         device = computed.logprobs.device
         references = [example.ref_logprobs for example in examples if example.ref_logprobs is not None]
+        before = [example.old_logprobs for example in examples if example.old_logprobs is not None]
         return LossTokens(
             logprobs=computed.logprobs,
             sampled_logprobs=batch.flat_sampled_logprobs().to(device),
             advantages=torch.cat([example.advantages for example in examples]).to(device),  # type: ignore[misc]
             entropy=computed.entropy,
             ref_logprobs=torch.cat(references).to(device) if references else None,
+            old_logprobs=torch.cat(before).to(device) if before else None,
+            rows=batch.flat_rows().to(device),
         )
 
 

@@ -18,19 +18,27 @@ __all__ = [
     "Aggregation",
     "ClippedSurrogate",
     "ClippedValueLoss",
+    "Importance",
     "KlEstimator",
     "clipped_surrogate",
     "clipped_value_loss",
     "entropy_from_logits",
+    "importance_log_ratio",
     "kl_penalty",
     "policy_gradient",
+    "sampler_correction",
     "selective_log_softmax",
     "token_weights",
 ]
 
-Aggregation = Literal["token_mean", "sequence_mean"]
-"""How tokens share the loss: each token of the batch alike (DAPO, arXiv 2503.14476), or each episode alike and the
-tokens within it alike (GRPO as published)."""
+Aggregation = Literal["token_mean", "sequence_mean", "constant"]
+"""How tokens share the loss: each token of the batch alike (DAPO, arXiv 2503.14476), each episode alike and the tokens
+within it alike (GRPO as published), or each token alike with a denominator that no episode's length is in (Dr. GRPO,
+arXiv 2503.20783)."""
+
+Importance = Literal["token", "sequence", "sequence_token"]
+"""What a ratio is of: one token (PPO, GRPO), or the whole episode, in units of a token (GSPO and GSPO-token,
+arXiv 2507.18071)."""
 
 KlEstimator = Literal["k1", "k2", "k3"]
 """Estimators of KL(policy || reference), named in John Schulman's note "Approximating KL Divergence" (2020)."""
@@ -70,13 +78,17 @@ def token_weights(lengths: Tensor, aggregation: Aggregation) -> Tensor:
 
     - "token_mean": 1 / (policy tokens of the batch).
     - "sequence_mean": 1 / (episodes of the batch × policy tokens of this episode).
+    - "constant": 1 / (episodes of the batch). The rest of the denominator, a constant number of tokens, is a factor of
+      the loss itself (`PolicyLoss.constant_tokens`), so that all of it is Dr. GRPO's (arXiv 2503.20783, listing 1): sum
+      of all token losses / (episodes of the batch × constant).
 
     Args:
         lengths: [B], the number of policy tokens of each episode of the *whole* batch (all its micro-batches).
         aggregation: See `Aggregation`.
 
     Returns:
-        [B], float32. Over the batch, `(lengths * weights).sum()` is 1 if no length is 0.
+        [B], float32. Over the batch, `(lengths * weights).sum()` is 1 if no length is 0; with "constant" it is the mean
+        length.
 
     Raises:
         ConfigError: The aggregation is unknown.
@@ -86,6 +98,8 @@ def token_weights(lengths: Tensor, aggregation: Aggregation) -> Tensor:
     lengths = lengths.to(torch.float64)
     if aggregation == "token_mean":
         weights = torch.ones_like(lengths) / lengths.sum().clamp(min=1)
+    elif aggregation == "constant":
+        weights = torch.ones_like(lengths) / max(len(lengths), 1)
     else:
         weights = 1.0 / (lengths.clamp(min=1) * max(len(lengths), 1))
     return weights.to(torch.float32)
@@ -96,7 +110,7 @@ class ClippedSurrogate(NamedTuple):
 
     Attributes:
         loss: What to minimise, a token.
-        ratio: π(token) / π_old(token), detached.
+        ratio: π(token) / π_old(token), detached; with another importance than "token", that of its episode.
         clipped: Whether the clip took the token's gradient away.
     """
 
@@ -105,8 +119,72 @@ class ClippedSurrogate(NamedTuple):
     clipped: Tensor
 
 
+def importance_log_ratio(
+    logprobs: Tensor, old_logprobs: Tensor, importance: Importance = "token", *, rows: Tensor | None = None
+) -> Tensor:
+    """The logarithm of each token's importance ratio.
+
+    - "token": logp - logp_old.
+    - "sequence": log s, s = exp(mean of logp - logp_old over the episode's policy tokens): (π(y) / π_old(y))^(1/|y|).
+    - "sequence_token": sg[log s] + logp - sg[logp]: s in value, the token's own in gradient.
+
+    Source: GSPO (arXiv 2507.18071), equation 7, and equations 13 and 14 for "sequence_token". If all tokens of an
+    episode have one advantage and one weight, the two have one loss and one gradient; if not, "sequence_token" lets
+    each token have its own.
+
+    Args:
+        logprobs: [N], the learner's, with gradient.
+        old_logprobs: [N], those to compare with.
+        importance: See `Importance`.
+        rows: [N], int64: which episode each token is of; each episode with all its policy tokens. "token" needs none.
+
+    Returns:
+        [N].
+
+    Raises:
+        ConfigError: The importance is unknown.
+    """
+    difference = logprobs - old_logprobs
+    if importance == "token":
+        return difference
+    if importance not in get_args(Importance):
+        raise ConfigError(f"importance must be one of {get_args(Importance)}; got {importance!r}.")
+    assert rows is not None, "a ratio of whole episodes needs to know which tokens are of one"
+    rows = rows.to(difference.device)
+    counts = torch.bincount(rows).clamp(min=1)  # [B]
+    of_episode = difference.new_zeros(len(counts)).index_add(0, rows, difference) / counts
+    if importance == "sequence":
+        return of_episode[rows]
+    return of_episode.detach()[rows] + logprobs - logprobs.detach()
+
+
+def sampler_correction(old_logprobs: Tensor, sampled_logprobs: Tensor, *, cap: float) -> Tensor:
+    """Truncated importance sampling: min(π_old / π_sampler, cap), what a token's loss weighs for having been drawn by a
+    sampler that doesn't compute quite what the learner does.
+
+    Source: Yao et al., "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training" (2025), the loss under
+    "Truncated Importance Sampling".
+
+    Args:
+        old_logprobs: [N], the learner's, of the weights that sampled.
+        sampled_logprobs: [N], the sampler's.
+        cap: C, the most that a token may weigh.
+
+    Returns:
+        [N], without gradient.
+    """
+    return (old_logprobs - sampled_logprobs).detach().exp().clamp(max=cap)
+
+
 def clipped_surrogate(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip_low: float = 0.2, clip_high: float = 0.28
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.28,
+    importance: Importance = "token",
+    rows: Tensor | None = None,
 ) -> ClippedSurrogate:
     """PPO's clipped surrogate, a token: -min(r·A, clip(r, 1 - clip_low, 1 + clip_high)·A), r = exp(logp - logp_old).
 
@@ -119,8 +197,10 @@ def clipped_surrogate(
         advantages: [N], of each token's episode.
         clip_low: How far the ratio may fall below 1 before a worse-than-expected token stops being pushed.
         clip_high: How far it may rise above 1 before a better-than-expected token stops being pushed.
+        importance: See `importance_log_ratio`; one that isn't "token" clips whole episodes.
+        rows: See `importance_log_ratio`.
     """
-    ratio = (logprobs - old_logprobs).exp()
+    ratio = importance_log_ratio(logprobs, old_logprobs, importance, rows=rows).exp()
     free = ratio * advantages
     bounded = ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages
     return ClippedSurrogate(-torch.minimum(free, bounded), ratio.detach(), (bounded < free).detach())

@@ -7,7 +7,8 @@ Source: PPO (arXiv 1707.06347) with generalized advantage estimation (arXiv 1506
   code retrieved tokens take part in all of them.
 - The critic has a trunk of its own, copied from the policy, and a head that begins at 0 (ZeroSearch: random).
 - λ = 1 and γ = 1 by default, as in ZeroSearch: with one reward at the end, advantage = return - value.
-- The old log-probs of the ratio are those that the tokens were *sampled* with, not recomputed.
+- The old log-probs of the ratio are those that the tokens were *sampled* with, not recomputed
+  (`old_logprobs="recomputed"` recomputes them).
 - An episode that is out of turns or tokens has ended, with its reward; nothing is bootstrapped.
 - A KL penalty, if wanted, is taken off each token's reward (`kl_placement="reward"`, as in InstructGPT and ZeroSearch's
   PPO) or is in the loss ("loss").
@@ -87,14 +88,21 @@ class CriticSettings(OptimizerSettings):
 
 @dataclass(frozen=True, slots=True)
 class ValueLoss:
-    """The critic's loss of a policy token: see `losses.clipped_value_loss`."""
+    """The critic's loss of a policy token: see `losses.clipped_value_loss`.
+
+    Attributes:
+        clip: How far a value may move in a step; 0 for no clip.
+        constant_tokens: See `PolicyLoss`.
+    """
 
     clip: float
+    constant_tokens: int = 1
 
     def __call__(self, tokens: ValueTokens) -> TokenLoss:
         """See `ValueLoss`."""
         result = clipped_value_loss(tokens.values, tokens.old_values, tokens.returns, clip=self.clip or None)
-        return TokenLoss(result.loss, {"clip_fraction": result.clipped.float()})
+        loss = result.loss if self.constant_tokens == 1 else result.loss / self.constant_tokens
+        return TokenLoss(loss, {"clip_fraction": result.clipped.float()})
 
 
 class Ppo(Algorithm):
@@ -120,7 +128,7 @@ class Ppo(Algorithm):
         self.settings.check(training)
         self.critic = critic or CriticSettings()
         self.loss = PolicyLoss.of(training, kl_placement=self.settings.kl_placement)
-        self.value_loss = ValueLoss(self.settings.value_clip)
+        self.value_loss = ValueLoss(self.settings.value_clip, training.constant_tokens or 1)
 
     def learn(self, step: int, trajectories: Sequence[Trajectory]) -> dict[str, float]:
         """Ask the reference and the critic, work out advantages, update both."""
@@ -130,7 +138,9 @@ class Ppo(Algorithm):
         if self.training.kl_coef:
             examples = self.executor.with_reference(examples)
         examples = self.executor.with_values(examples)
+        examples, mismatch = self.with_old_logprobs(examples)
         examples, metrics = self._with_advantages(examples)
+        metrics |= mismatch
         critic_rate, updates = self.critic.rate_at(step, self.training.total_steps), []
         for minibatch in self.passes(examples):
             updates.append(
@@ -151,7 +161,10 @@ class Ppo(Algorithm):
         for example in examples:
             assert example.values is not None
             gained = generalized_advantages(
-                rewards_of(example, kl_coef), example.values, gamma=self.settings.gamma, lam=self.settings.lam
+                rewards_of(example, self.reward_of(example.trajectory), kl_coef),
+                example.values,
+                gamma=self.settings.gamma,
+                lam=self.settings.lam,
             )
             advantages.append(gained)
             targets.append(gained + example.values)

@@ -9,10 +9,13 @@ import numpy as np
 from zs_env.curriculum import Curriculum, check_probability
 from zs_env.errors import ConfigError
 
-__all__ = ["NoiseSchedule", "QuestionOrder"]
+__all__ = ["SPARE_KEY", "NoiseSchedule", "QuestionOrder"]
 
 _ORDER_KEY = 2
 """Keeps the order's randomness apart from that of training (0) and evaluation (1) episodes."""
+
+SPARE_KEY = 5
+"""The order of the questions that replace others, apart from that of those that every step asks."""
 
 
 class QuestionOrder:
@@ -23,6 +26,7 @@ class QuestionOrder:
     Args:
         num_questions: How many the source has.
         seed: The run's seed.
+        key: Which of the run's orders it is.
 
     Examples:
         >>> order = QuestionOrder(5, seed=0)
@@ -30,11 +34,12 @@ class QuestionOrder:
         [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, num_questions: int, seed: int) -> None:
+    def __init__(self, num_questions: int, seed: int, *, key: int = _ORDER_KEY) -> None:
         if num_questions < 1:
             raise ConfigError("There are no questions to train on: the source (or its limit) is empty.")
         self._num_questions = num_questions
         self._seed = seed
+        self._key = key
         self._passes: dict[int, list[int]] = {}
 
     def take(self, step: int, count: int) -> list[int]:
@@ -45,7 +50,7 @@ class QuestionOrder:
     def _at(self, place: int) -> int:
         number, index = divmod(place, self._num_questions)
         if number not in self._passes:
-            rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(_ORDER_KEY, number)))
+            rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(self._key, number)))
             self._passes = {kept: order for kept, order in self._passes.items() if kept == number - 1} | {
                 number: rng.permutation(self._num_questions).tolist()
             }

@@ -11,7 +11,10 @@ of its three algorithms. Where this differs:
 - Each token of the batch weighs alike (`aggregation="token_mean"`); summing over tokens and averaging over episodes, as
   in the textbook, differs by the step's mean length, a number that the learning rate takes up.
 - A KL penalty, if wanted, is in the loss (`kl_placement="loss"`) or taken off each token's reward ("reward").
-- Advantages may be whitened over the step (`whiten`), as in REINFORCE++ (arXiv 2501.03262).
+- REINFORCE++ (arXiv 2501.03262) is `baseline="none"`, `whiten=true` (over all policy tokens of the step),
+  `kl_placement="reward"` and `surrogate="clipped"`: A_t = whitened(R - β·(sum of the KL from t on)). Its variant with a
+  baseline is `baseline="group_mean"`, then `whiten=true`, and the KL in the loss (`kl_placement="loss"`,
+  `kl_estimator="k2"`).
 """
 
 from __future__ import annotations
@@ -43,6 +46,9 @@ from zs_env.types import QuestionSource
 __all__ = ["Reinforce", "ReinforceSettings"]
 
 
+_OF_A_GROUP = ("leave_one_out", "group_mean")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReinforceSettings:
     """[reinforce]: what is REINFORCE's own.
@@ -69,10 +75,15 @@ class ReinforceSettings:
 
     def check(self, training: TrainingSettings) -> None:
         """Refuse common settings that don't go with these."""
-        if self.baseline == "leave_one_out" and training.group_size < 2:
+        if self.baseline in _OF_A_GROUP and training.group_size < 2:
             raise ConfigError(
-                f"baseline='leave_one_out' needs a group_size of at least 2; got {training.group_size}. Or choose "
+                f"baseline={self.baseline!r} needs a group_size of at least 2; got {training.group_size}. Or choose "
                 "baseline='batch_mean'."
+            )
+        if self.surrogate == "plain" and training.importance != "token":
+            raise ConfigError(
+                f"importance={training.importance!r} is of the ratio, and surrogate='plain' has none. Choose "
+                "surrogate='clipped', or importance='token'."
             )
         updates = training.num_minibatches * training.num_epochs
         if self.surrogate == "plain" and updates > 1:
@@ -107,29 +118,31 @@ class Reinforce(Algorithm):
         examples = [Example(trajectory) for trajectory in self._with_others(trajectories)]
         if self.training.kl_coef and examples:
             examples = self.executor.with_reference(examples)
+        examples, metrics = self.with_old_logprobs(examples)
         examples = self._with_advantages(examples)
         for minibatch in self.passes(examples):
             self.update_policy(step, minibatch, self.loss)
-        return {"num_examples": len(examples)}
+        return metrics | {"num_examples": len(examples)}
 
     def _with_others(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-        """All of them; of those without another in their group, none where the baseline is made of others."""
-        if self.settings.baseline != "leave_one_out":
+        """All of them; of those without another in their group, none where the baseline is made of a group."""
+        if self.settings.baseline not in _OF_A_GROUP:
             return list(trajectories)
         sizes = Counter(trajectory.group for trajectory in trajectories)
         return [trajectory for trajectory in trajectories if sizes[trajectory.group] > 1]
 
     def _with_advantages(self, examples: Sequence[Example]) -> list[Example]:
         """Return to go of each token, less the episode's baseline."""
+        rewards = [self.reward_of(example.trajectory) for example in examples]
         expected = baselines(
-            torch.tensor([example.trajectory.reward for example in examples], dtype=torch.float64),
+            torch.tensor(rewards, dtype=torch.float64),
             torch.tensor([example.trajectory.group for example in examples]),
             self.settings.baseline,
         )
         kl_coef = self.training.kl_coef if self.settings.kl_placement == "reward" else 0.0
         advantages = [
-            returns_to_go(rewards_of(example, kl_coef), gamma=self.settings.gamma) - baseline
-            for example, baseline in zip(examples, expected, strict=True)
+            returns_to_go(rewards_of(example, reward, kl_coef), gamma=self.settings.gamma) - baseline
+            for example, reward, baseline in zip(examples, rewards, expected, strict=True)
         ]
         if self.settings.whiten:
             advantages = whiten(advantages)

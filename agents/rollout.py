@@ -48,6 +48,15 @@ class RolloutResult:
         """Episodes that something else than the policy ended."""
         return sum(trajectory.failed for trajectory in self.trajectories)
 
+    def __add__(self, other: RolloutResult) -> RolloutResult:
+        """Both, one after the other."""
+        return RolloutResult(
+            trajectories=[*self.trajectories, *other.trajectories],
+            generate_s=self.generate_s + other.generate_s,
+            search_s=self.search_s + other.search_s,
+            total_s=self.total_s + other.total_s,
+        )
+
 
 async def rollout(
     tasks: Sequence[EpisodeTask],
@@ -120,10 +129,12 @@ def rollout_sync(
 def _check_failures(result: RolloutResult, max_failure_rate: float, cause: Exception | None) -> None:
     failed = [trajectory for trajectory in result.trajectories if trajectory.failed]
     if len(failed) > max_failure_rate * len(result.trajectories):
-        raise RolloutError(
+        error = RolloutError(
             f"{len(failed)} of {len(result.trajectories)} episodes failed, more than max_failure_rate="
             f"{max_failure_rate} allows. The first (question {failed[0].question_id!r}): {failed[0].error}"
-        ) from cause
+        )
+        error.result, error.max_failure_rate = result, max_failure_rate
+        raise error from cause
 
 
 class _Play:

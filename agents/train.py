@@ -245,4 +245,5 @@ def _count_episodes(config: TrainConfig, run: RunFolder) -> dict[str, int]:
     """Training episodes that were played, and those of them that failed for reasons that aren't the policy's."""
     lines = run.read_lines("metrics.jsonl")
     each = config.training.questions_per_step * config.training.group_size
-    return {"num_played": len(lines) * each, "num_failed": int(sum(line["metrics"]["num_failed"] for line in lines))}
+    played = sum(line["metrics"].get("num_episodes", each) for line in lines)  # dynamic sampling plays more
+    return {"num_played": int(played), "num_failed": int(sum(line["metrics"]["num_failed"] for line in lines))}

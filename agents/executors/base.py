@@ -24,6 +24,9 @@ class Executor(Protocol):
     def with_reference(self, examples: Sequence[Example]) -> list[Example]:
         """The same examples with the reference model's log-probs."""
 
+    def with_old_logprobs(self, examples: Sequence[Example]) -> list[Example]:
+        """The same examples with the learner's log-probs; asked for once a step, before its first update."""
+
     def with_values(self, examples: Sequence[Example]) -> list[Example]:
         """The same examples with the critic's values."""
 

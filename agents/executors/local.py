@@ -73,6 +73,10 @@ class LocalExecutor:
         """See `Learner.with_reference`."""
         return self.learner.with_reference(examples)
 
+    def with_old_logprobs(self, examples: Sequence[Example]) -> list[Example]:
+        """See `Learner.with_old_logprobs`."""
+        return self.learner.with_old_logprobs(examples)
+
     def with_values(self, examples: Sequence[Example]) -> list[Example]:
         """See `CriticLearner.with_values`."""
         assert self.critic is not None, "the executor was made without a critic"

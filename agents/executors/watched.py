@@ -45,6 +45,7 @@ class WatchedExecutor:
         return self._counted(self._executor.update_critic, *given, **options)
 
     def _counted(self, update: Any, *given: Any, **options: Any) -> Any:
+        self.is_playing = False  # whoever updates has done with a rollout that raised
         try:
             metrics = update(*given, **options)
         except HalfUpdatedError:

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from agents.algorithm import TrainingSettings
 from agents.assembly import make_algorithm, make_executor, training_questions
 from agents.config import TrainConfig
 from agents.evaluate import evaluate_policy, pick_questions
+from agents.grpo import GrpoSettings
 from agents.policy import Policy, load_policy
 from agents.runs import describe_machine, write_json
 from agents.samplers.base import SamplingSettings
@@ -33,6 +35,19 @@ SCHEMA = "zerosearch.learning/1"
 CURVES = ("exact_match", "reward_mean", "searches_per_episode", "entropy", "policy_tokens", "grad_norm", "kl")
 """The metrics of which a record keeps every step."""
 
+_LATER = {
+    "training": (
+        "constant_tokens",
+        "importance",
+        "old_logprobs",
+        "importance_cap",
+        "overlong_tokens",
+        "overlong_buffer_tokens",
+    ),
+    "grpo": ("dynamic_sampling_rounds",),
+}
+"""Settings that there weren't when the published records were made: with their defaults a run is what it was then."""
+
 _EXECUTORS = {"shuffled_rewards": ShuffledRewards, "unmasked": Unmasked}
 
 
@@ -48,6 +63,11 @@ _LATER: dict[str, tuple[str, ...]] = {"optimizer": ("kind",), "critic": ("kind",
 def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, Any]:
     """What a record depends on: a record of other settings isn't one of this study."""
     record = {name: values for name, values in config.record().items() if name not in ("alarm", "learner")}
+    for section, keys in _LATER.items():
+        default = {"training": TrainingSettings(), "grpo": GrpoSettings()}[section]
+        for key in keys:
+            if section in record and record[section][key] == getattr(default, key):
+                del record[section][key]
     for section, keys in (
         ("run", ("algorithm", "seed")),
         ("search", ("mode", "topk")),

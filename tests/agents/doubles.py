@@ -66,6 +66,13 @@ class PlayedBefore:
             for example in examples
         ]
 
+    def with_old_logprobs(self, examples: Sequence[Example]) -> list[Example]:
+        """A learner that gives each token the log-prob -5, so what the second segment wrote is likelier to it."""
+        return [
+            example.with_(old_logprobs=torch.full((example.trajectory.num_policy_tokens,), -5.0))
+            for example in examples
+        ]
+
     def update_critic(self, examples: Sequence[Example], loss_function: Any, **_: Any) -> dict[str, float]:
         self.criticised.append(list(examples))
         return {"loss": 0.0, "grad_norm": 0.0, "clip_fraction": 0.0}

@@ -60,6 +60,11 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "grpo-kl": {"training": {"kl_coef": 0.1}, "run": {"checkpoint_every": 2}},
     "ppo": {"run": {"algorithm": "ppo"}, "critic": {"learning_rate": 1e-3}},
     "ppo-kl-workers": {"run": {"algorithm": "ppo", "workers": 2}, "training": {"kl_coef": 0.1, "num_minibatches": 2}},
+    "grpo-dynamic": {
+        "grpo": {"dynamic_sampling_rounds": 2},
+        "training": {"old_logprobs": "recomputed", "importance_cap": 2.0, "importance": "sequence"},
+        "rollout": {"max_new_tokens": 2, "max_episode_tokens": 500},
+    },
     "grpo-workers": {"run": {"workers": 2, "keep_checkpoints": 2}, "learner": {"micro_batch_tokens": 200}},
 }
 

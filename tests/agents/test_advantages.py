@@ -7,6 +7,7 @@ from agents.advantages import (
     baselines,
     generalized_advantages,
     group_advantages,
+    overlong_penalty,
     returns_to_go,
     token_rewards,
     whiten,
@@ -91,8 +92,13 @@ def test_returns_and_token_rewards_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("baseline", "expected"),
-    # Groups {1, 0, 0} and {1, 0}. Others' means: 0, 1/2, 1/2 and 0, 1. Mean of all: 2/5.
-    [("leave_one_out", [0, 0.5, 0.5, 0, 1]), ("batch_mean", [0.4] * 5), ("none", [0.0] * 5)],
+    # Groups {1, 0, 0} and {1, 0}. Others' means: 0, 1/2, 1/2 and 0, 1. Means of groups: 1/3 and 1/2. Of all: 2/5.
+    [
+        ("leave_one_out", [0, 0.5, 0.5, 0, 1]),
+        ("group_mean", [1 / 3, 1 / 3, 1 / 3, 0.5, 0.5]),
+        ("batch_mean", [0.4] * 5),
+        ("none", [0.0] * 5),
+    ],
 )
 def test_baselines_by_hand(baseline: str, expected: list[float]) -> None:
     rewards, groups = torch.tensor([1.0, 0, 0, 1, 0]), torch.tensor([4, 4, 4, 8, 8])
@@ -105,11 +111,26 @@ def test_a_leave_one_out_baseline_does_not_know_the_reward_it_is_taken_off() -> 
     assert low[0] == high[0] == 0.5
 
 
-def test_a_leave_one_out_baseline_of_nobody_is_refused() -> None:
-    with pytest.raises(ConfigError, match="batch_mean"):
-        baselines(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([3, 3, 5]))
+@pytest.mark.parametrize("baseline", ["leave_one_out", "group_mean"])
+def test_a_leave_one_out_baseline_of_nobody_is_refused(baseline: str) -> None:
+    with pytest.raises(ConfigError, match=f"{baseline}.*batch_mean"):
+        baselines(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([3, 3, 5]), baseline)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="baseline must be one of"):
         baselines(torch.tensor([1.0]), torch.tensor([3]), "median")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "penalty"),
+    # L_max 100, L_cache 20: nothing to take off up to 80; then (80 - n) / 20; 1 past 100.
+    [(0, 0.0), (80, 0.0), (81, -0.05), (90, -0.5), (100, -1.0), (101, -1.0), (5000, -1.0)],
+)
+def test_the_penalty_for_length_grows_over_the_buffer(num_tokens: int, penalty: float) -> None:
+    assert overlong_penalty(num_tokens, max_tokens=100, buffer_tokens=20) == pytest.approx(penalty)
+
+
+def test_the_penalty_for_length_may_have_no_buffer_or_be_off() -> None:
+    assert [overlong_penalty(n, max_tokens=100, buffer_tokens=0) for n in (100, 101)] == [0.0, -1.0]
+    assert overlong_penalty(10**6, max_tokens=0, buffer_tokens=0) == 0.0
 
 
 def test_whitening_is_over_all_tokens_of_the_step() -> None:

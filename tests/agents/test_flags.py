@@ -27,20 +27,27 @@ def test_flags_reach_their_settings() -> None:
     config = config_of(
         *("--num-minibatches", 2, "--num-epochs", 3, "--clip-low", 0.1, "--clip-high", 0.3, "--kl-estimator", "k1"),
         *("--entropy-coef", 0.01, "--micro-batch-tokens", 99, "--save-trajectories-every", 7, "--std", "none"),
-        *("--warmup-steps", 4, "--device", "cpu"),
+        *("--warmup-steps", 4, "--device", "cpu", "--aggregation", "constant", "--constant-tokens", 640),
+        *("--importance", "sequence", "--old-logprobs", "recomputed", "--importance-cap", 2),
+        *("--overlong-tokens", 500, "--overlong-buffer-tokens", 100, "--dynamic-sampling-rounds", 3),
     )
     training = config.training
     assert (training.num_minibatches, training.num_epochs, training.clip_low, training.clip_high) == (2, 3, 0.1, 0.3)
     assert (training.kl_estimator, training.entropy_coef, config.learner.micro_batch_tokens) == ("k1", 0.01, 99)
     assert (config.run.save_trajectories_every, config.grpo.std, config.run.device) == (7, "none", "cpu")
     assert config.optimizer.warmup_steps == 4
+    assert (training.aggregation, training.constant_tokens, training.importance) == ("constant", 640, "sequence")
+    assert (training.old_logprobs, training.importance_cap) == ("recomputed", 2)
+    assert (training.overlong_tokens, training.overlong_buffer_tokens) == (500, 100)
+    assert config.grpo.dynamic_sampling_rounds == 3
 
 
 def test_flags_of_an_algorithm_reach_its_own_section() -> None:
     ppo = config_of(
         *("--algorithm", "ppo", "--gamma", 0.9, "--lam", 0.8, "--critic-learning-rate", 1e-4),
-        *("--critic-warmup-steps", 3),
+        *("--critic-warmup-steps", 3, "--value-warmup-steps", 2),
     )
+    assert ppo.ppo.value_warmup_steps == 2
     assert (ppo.ppo.gamma, ppo.ppo.lam, ppo.critic.learning_rate, ppo.critic.warmup_steps) == (0.9, 0.8, 1e-4, 3)
     reinforce = config_of("--algorithm", "reinforce", "--gamma", 0.9, "--baseline", "none")
     assert (reinforce.reinforce.gamma, reinforce.reinforce.baseline) == (0.9, "none")

@@ -35,7 +35,7 @@ def gradients(learner: Learner) -> list[torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "constant"])
 @pytest.mark.parametrize("micro_batch_tokens", [1, 60, 130])
 def test_defect_14_uneven_micro_batches_give_the_gradient_of_the_whole_batch(
     tiny_policy: Policy, aggregation: Any, micro_batch_tokens: int

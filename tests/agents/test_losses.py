@@ -7,8 +7,10 @@ from agents.losses import (
     clipped_surrogate,
     clipped_value_loss,
     entropy_from_logits,
+    importance_log_ratio,
     kl_penalty,
     policy_gradient,
+    sampler_correction,
     selective_log_softmax,
     token_weights,
 )
@@ -125,9 +127,64 @@ def test_the_gradient_of_k1_and_k2_is_in_expectation_that_of_the_kl(estimator: s
 
 def test_token_weights_state_their_denominator() -> None:
     lengths = torch.tensor([3, 1])
-    # token_mean: 1/4 each. sequence_mean: 1/(2·3) and 1/(2·1).
+    # token_mean: 1/4 each. sequence_mean: 1/(2·3) and 1/(2·1). constant: 1/2 each, whatever the lengths.
     torch.testing.assert_close(token_weights(lengths, "token_mean"), torch.tensor([0.25, 0.25]))
     torch.testing.assert_close(token_weights(lengths, "sequence_mean"), torch.tensor([1 / 6, 1 / 2]))
+    torch.testing.assert_close(token_weights(lengths, "constant"), torch.tensor([0.5, 0.5]))
+    torch.testing.assert_close(token_weights(torch.tensor([30, 1]), "constant"), torch.tensor([0.5, 0.5]))
+
+
+ROWS = torch.tensor([0, 0, 2, 2, 2])  # the second episode wrote nothing
+
+
+def test_a_ratio_of_the_whole_episode_is_the_geometric_mean_of_its_tokens() -> None:
+    # Episode 0: ratios 2 and 8, s = sqrt(16) = 4. Episode 2: 1/2, 1/2 and 32, s = 8^(1/3) = 2.
+    ratios = torch.tensor([2.0, 8.0, 0.5, 0.5, 32.0])
+    old = torch.tensor([-1.0, -2.0, -3.0, -1.5, -4.0])
+    logprobs = (old + ratios.log()).requires_grad_()
+    expected = torch.tensor([4.0, 4.0, 2.0, 2.0, 2.0])
+    for importance in ("sequence", "sequence_token"):
+        found = importance_log_ratio(logprobs, old, importance, rows=ROWS).exp()  # type: ignore[arg-type]
+        torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(importance_log_ratio(logprobs, old).exp(), ratios)
+    # d log s/dlogp of each token is 1/|y|: (1 + 3)/2 and (1 + 1 + 4)/3. GSPO-token leaves each weight to its own token.
+    weights = torch.tensor([1.0, 3.0, 1.0, 1.0, 4.0])
+    (whole,) = torch.autograd.grad(
+        (weights * importance_log_ratio(logprobs, old, "sequence", rows=ROWS)).sum(), logprobs
+    )
+    torch.testing.assert_close(whole, torch.tensor([2.0, 2.0, 2.0, 2.0, 2.0]))
+    own = (weights * importance_log_ratio(logprobs, old, "sequence_token", rows=ROWS)).sum()
+    torch.testing.assert_close(torch.autograd.grad(own, logprobs), (weights,))
+
+
+def test_gspo_clips_whole_episodes() -> None:
+    # s = 4 and 2 as above, clip 0.2 and 2 (so at most 3), advantage 1:
+    #  episode 0: -min(4, 3) = -3 a token, no gradient; episode 2: -2 a token, gradient -s/|y| from each of |y| tokens.
+    old = torch.zeros(5)
+    logprobs = torch.tensor([2.0, 8.0, 0.5, 0.5, 32.0]).log().requires_grad_()
+    for importance in ("sequence", "sequence_token"):
+        result = clipped_surrogate(
+            logprobs,
+            old,
+            torch.ones(5),
+            clip_low=0.2,
+            clip_high=2.0,
+            importance=importance,
+            rows=ROWS,  # type: ignore[arg-type]
+        )
+        torch.testing.assert_close(result.loss, torch.tensor([-3.0, -3.0, -2.0, -2.0, -2.0]))
+        torch.testing.assert_close(result.ratio, torch.tensor([4.0, 4.0, 2.0, 2.0, 2.0]))
+        assert result.clipped.tolist() == [True, True, False, False, False]
+        (gradient,) = torch.autograd.grad(result.loss.sum(), logprobs)
+        torch.testing.assert_close(gradient, torch.tensor([0.0, 0.0, -2.0, -2.0, -2.0]))
+
+
+def test_the_correction_for_the_sampler_is_capped_and_has_no_gradient() -> None:
+    # Learner 0.2, 0.9, 0.3; sampler 0.4, 0.3, 0.3: factors 0.5, 3 (capped to 2), 1.
+    learner = torch.tensor([0.2, 0.9, 0.3]).log().requires_grad_()
+    weights = sampler_correction(learner, torch.tensor([0.4, 0.3, 0.3]).log(), cap=2.0)
+    torch.testing.assert_close(weights, torch.tensor([0.5, 2.0, 1.0]))
+    assert not weights.requires_grad
 
 
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
@@ -145,3 +202,5 @@ def test_unknown_names_are_refused() -> None:
         kl_penalty(torch.zeros(1), torch.zeros(1), "k4")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="token_sum"):
         token_weights(torch.ones(1), "token_sum")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="episode"):
+        importance_log_ratio(torch.zeros(1), torch.zeros(1), "episode")  # type: ignore[arg-type]

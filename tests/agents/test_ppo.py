@@ -141,6 +141,21 @@ def test_the_critic_learns_before_the_policy_moves_in_its_warm_up(questions: lis
     assert len(executor.criticised) == 3
 
 
+def test_no_weight_of_the_policy_moves_in_the_critics_warm_up(
+    tiny_policy: Policy, engine: Any, questions: list[Question]
+) -> None:
+    training = TrainingSettings(total_steps=3, questions_per_step=3, group_size=2)
+    ppo = make_ppo(tiny_policy, engine, questions, training, value_warmup_steps=1)
+    critic = ppo.executor.critic.critic  # type: ignore[attr-defined]
+    before = [copy.deepcopy(part.state_dict()) for part in (tiny_policy.model, critic)]
+    moved = []
+    for step in range(2):
+        ppo.step(step)
+        pairs = zip((tiny_policy.model, critic), before, strict=True)
+        moved.append([any(not torch.equal(v, old[n]) for n, v in part.state_dict().items()) for part, old in pairs])
+    assert moved == [[False, True], [True, True]]
+
+
 def test_defect_17_a_failed_episode_teaches_neither_policy_nor_critic(questions: list[Question]) -> None:
     played = [make_trajectory(0, 1.0, 4), make_trajectory(0, 0.0, 5)]
     played[1].status = "search_failed"

@@ -44,9 +44,10 @@ def played() -> list[Any]:
 
 @pytest.mark.parametrize(
     ("baseline", "expected"),
-    # The mean of the others of its group; the mean of all five, 3/5; nothing.
+    # The mean of the others of its group; of its group, 1/3 and 1; of all five, 3/5; nothing.
     [
         ("leave_one_out", [1.0, -0.5, -0.5, 0.0, 0.0]),
+        ("group_mean", [2 / 3, -1 / 3, -1 / 3, 0.0, 0.0]),
         ("batch_mean", [0.4, -0.6, -0.6, 0.4, 0.4]),
         ("none", [1.0, 0.0, 0.0, 1.0, 1.0]),
     ],
@@ -89,11 +90,43 @@ def test_defect_13_whitened_advantages_are_over_the_policy_tokens_of_the_step(qu
     assert float(flat.std()) == pytest.approx(1.0)
 
 
-def test_an_episode_left_alone_in_its_group_has_no_others_to_compare_with(questions: list[Question]) -> None:
+def test_reinforce_plus_plus_whitens_the_reward_less_the_kl_still_to_come(questions: list[Question]) -> None:
+    # Rewards 1 and 0, two tokens each, KL -1 and -1.5 (see PlayedBefore), β = 0.1. Less the KL from each token on:
+    # 1.25, 1.15 and 0.25, 0.15. Mean 0.7, sample variance (0.55² + 0.45² + 0.45² + 0.55²) / 3 = 1.01/3, std 0.580230:
+    # 0.947900, 0.775555, -0.775555, -0.947900.
+    executor = PlayedBefore([make_trajectory(0, 1.0, 2), make_trajectory(1, 0.0, 2)])
+    settings = ReinforceSettings(baseline="none", whiten=True, kl_placement="reward", surrogate="clipped")
+    training = TrainingSettings(group_size=1, kl_coef=0.1, num_epochs=2)
+    reinforce = Reinforce(executor, questions, training, settings, **COMMON)  # type: ignore[arg-type]
+    assert reinforce.step(0).metrics["num_updates"] == 2
+    found = torch.cat([example.advantages for example in executor.learned[0]])  # type: ignore[misc]
+    torch.testing.assert_close(found, torch.tensor([0.9479, 0.775555, -0.775555, -0.9479]), atol=1e-5, rtol=0)
+    assert (reinforce.loss.surrogate, reinforce.loss.kl_coef) == ("clipped", 0.0)
+
+
+def test_reinforce_plus_plus_with_a_baseline_whitens_what_the_group_mean_leaves(questions: list[Question]) -> None:
+    # Groups {1, 0} and {1, 1}, of 2 tokens each: 0.5, -0.5, 0, 0 for two tokens each. Mean 0, sample variance
+    # 4·0.25 / 7, std 0.377964: 1.322876 for the winner.
+    rows = ((0, 1.0), (0, 0.0), (1, 1.0), (1, 1.0))
+    executor = PlayedBefore([make_trajectory(group, reward, 2) for group, reward in rows])
+    settings = ReinforceSettings(baseline="group_mean", whiten=True, surrogate="clipped")
+    training = TrainingSettings(kl_coef=0.1, kl_estimator="k2")
+    reinforce = Reinforce(executor, questions, training, settings, **COMMON)  # type: ignore[arg-type]
+    reinforce.step(0)
+    found = [example.advantages[0].item() for example in executor.learned[0]]  # type: ignore[index]
+    assert found == pytest.approx([1.322876, -1.322876, 0.0, 0.0], abs=1e-5)
+    assert (reinforce.loss.kl_coef, reinforce.loss.kl_estimator) == (0.1, "k2")
+
+
+@pytest.mark.parametrize("baseline", ["leave_one_out", "group_mean"])
+def test_an_episode_left_alone_in_its_group_has_no_others_to_compare_with(
+    questions: list[Question], baseline: Any
+) -> None:
     trajectories = played()
     trajectories[4].status = "failed"
     executor = PlayedBefore(trajectories)
-    step = Reinforce(executor, questions, TrainingSettings(), **COMMON).step(0)  # type: ignore[arg-type]
+    settings = ReinforceSettings(baseline=baseline)
+    step = Reinforce(executor, questions, TrainingSettings(), settings, **COMMON).step(0)  # type: ignore[arg-type]
     assert [example.trajectory for example in executor.learned[0]] == trajectories[:3]
     assert (step.metrics["num_examples"], step.metrics["num_failed"]) == (3, 1)
 
@@ -130,3 +163,11 @@ def test_steps_are_deterministic_and_every_metric_is_defined(engine: Any, questi
 def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ReinforceSettings(**changes)
+
+
+def test_settings_that_contradict_are_named() -> None:
+    with pytest.raises(ConfigError, match="baseline='group_mean' needs a group_size of at least 2; got 1"):
+        ReinforceSettings(baseline="group_mean").check(TrainingSettings(group_size=1))
+    with pytest.raises(ConfigError, match="importance='sequence' is of the ratio, and surrogate='plain' has none"):
+        ReinforceSettings().check(TrainingSettings(importance="sequence"))
+    ReinforceSettings(surrogate="clipped").check(TrainingSettings(importance="sequence"))
