@@ -15,11 +15,12 @@ from torch import Tensor
 
 from agents.accumulation import Accumulator, Example, TokenLoss
 from agents.batches import TokenBatch
+from agents.lora import LoraPolicy
 from agents.losses import Aggregation
 from agents.optimization import OptimizerSettings, apply_gradients, make_optimizer
 from agents.policy import Policy
 
-__all__ = ["Example", "Learner", "LossTokens", "TokenLoss", "TokenLossFunction", "frozen_copy"]
+__all__ = ["Example", "Learner", "LossTokens", "TokenLoss", "TokenLossFunction", "frozen_copy", "reference_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Learner:
         temperature: What sampling divides the logits by.
         micro_batch_tokens: See `Accumulator`.
         num_workers: See `Accumulator`.
-        reference: The policy to stay close to; nothing of it is trained. See `frozen_copy`.
+        reference: The policy to stay close to; nothing of it is trained. See `reference_of`.
         entropy_gradient: Whether losses may use the entropy's gradient.
     """
 
@@ -150,3 +151,8 @@ def frozen_copy(policy: Policy) -> Policy:
     """A copy whose weights stay as they are."""
     frozen = copy.deepcopy(policy.model).requires_grad_(False)
     return Policy(frozen, policy.tokenizer, use_chat_template=policy.codec.use_chat_template)
+
+
+def reference_of(policy: Policy) -> Policy:
+    """What a policy is before it is trained: a frozen copy, or with LoRA the same model without its adapters."""
+    return policy.reference() if isinstance(policy, LoraPolicy) else frozen_copy(policy)
