@@ -471,6 +471,38 @@ def test_a_run_from_training_to_export(local: Path, tmp_path: Path, capsys: Any,
 
 
 @pytest.mark.usefixtures("letters")
+def test_a_run_goes_on_over_the_weights_that_it_began_with(
+    local: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    runs, other = tmp_path / "runs", tmp_path / "other"
+    assert main(train_flags(local, runs, "first", "--lora-rank", "4", "--kl-coef", "0.1")) == 0
+    summary = json.loads((runs / "first" / "summary.json").read_text())
+    Policy(tiny_lfm2(seed=1), byte_tokenizer()).save(other)
+    monkeypatch.chdir(other)
+    resume = ["train", "--resume", "--run-name", "first", "--runs", str(runs)]
+
+    def going_on(*flags: str) -> tuple[int, str]:
+        (runs / "first" / "summary.json").unlink(missing_ok=True)  # as if it had been killed right before
+        code = main([*resume, *flags])
+        return code, capsys.readouterr().err
+
+    assert going_on()[0] == 0
+    assert json.loads((runs / "first" / "summary.json").read_text())["fingerprints"] == summary["fingerprints"]
+    (runs / "first" / "base").unlink()
+    code, said = going_on()
+    assert code == 2
+    assert "trained over 'tiny', which isn't here" in said
+    for flag in ("--model", "--base-model"):
+        code, said = going_on(flag, str(other))
+        assert code == 2
+        assert "it would be another policy" in said
+        assert going_on(flag, str(local))[0] == 0
+    code, said = going_on("--lora-rank", "8", "--model", str(local))
+    assert code == 2
+    assert "[lora] rank was 4 and is now 8" in said
+
+
+@pytest.mark.usefixtures("letters")
 def test_lora_trains_over_weights_of_another_type(local: Path, tmp_path: Path) -> None:
     config = tmp_path / "bfloat16.toml"
     config.write_text('[model]\ndtype = "bfloat16"\n')
