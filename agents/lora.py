@@ -41,6 +41,7 @@ __all__ = [
     "LoraPolicy",
     "LoraSettings",
     "add_adapters",
+    "cast_weights",
     "inject",
     "merge_adapters",
     "merged_state",
@@ -369,8 +370,17 @@ def merge_adapters(policy: LoraPolicy, *, dtype: torch.dtype | None = None) -> P
     del model.peft_config
     model.requires_grad_(True)
     if dtype is not None:
-        model.to(dtype)
+        cast_weights(model, dtype)
     return Policy(model, policy.tokenizer, use_chat_template=policy.codec.use_chat_template)
+
+
+def cast_weights(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Change the type of a model's parameters, in place, and not that of its buffers.
+
+    `model.to(dtype)` would round the frequencies of rotary embeddings as well, which `from_pretrained` never does.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from agents.errors import ModelError
-from agents.lora import ADAPTER_WEIGHTS, LoraBase, LoraPolicy, inject, merge_adapters, require_peft
+from agents.lora import ADAPTER_WEIGHTS, LoraBase, LoraPolicy, cast_weights, inject, merge_adapters, require_peft
 from agents.policy import ADAPTER_CONFIG, SETTINGS_FILE, Policy, load_policy
 from zs_env.errors import ConfigError
 
@@ -77,7 +77,7 @@ def load_adapters(
         dtype=dtype,
     )
     if below.model.dtype != getattr(torch, dtype):
-        below.model.to(getattr(torch, dtype))
+        cast_weights(below.model, getattr(torch, dtype))
     tokenizer: Any = below.tokenizer
     if (folder / "tokenizer_config.json").is_file():
         tokenizer = AutoTokenizer.from_pretrained(

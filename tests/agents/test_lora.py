@@ -519,6 +519,20 @@ def test_lora_trains_over_weights_of_another_type(local: Path, tmp_path: Path) -
     assert wide.fingerprints() == loaded.fingerprints()
 
 
+def test_a_narrower_type_rounds_weights_and_nothing_else(local: Path, tmp_path: Path) -> None:
+    over(local).save(tmp_path / "saved")
+    expected = {name: value.dtype for name, value in load_policy(local, dtype="bfloat16").model.named_buffers()}
+    assert torch.float32 in expected.values()  # the frequencies of rotary embeddings
+    narrow = load_policy(tmp_path / "saved", base=str(local), dtype="bfloat16")
+    assert isinstance(narrow, LoraPolicy)
+    assert narrow.model.dtype == torch.bfloat16
+    assert {factor.dtype for factor in narrow.adapter_state().values()} == {torch.float32}
+    assert {name: value.dtype for name, value in narrow.model.named_buffers()} == expected
+    merged = merge_adapters(narrow, dtype=torch.float16)
+    assert {parameter.dtype for parameter in merged.model.parameters()} == {torch.float16}
+    assert {name: value.dtype for name, value in merged.model.named_buffers()} == expected
+
+
 def test_the_quickstart_s_model_trains_with_lora(tmp_path: Path) -> None:
     command = (
         f"train --preset quickstart --lora-rank 4 --total-steps 2 --questions-per-step 2 --group-size 4 --eval-limit 2 "
