@@ -50,6 +50,10 @@ def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, 
         ("episode", ("max_turns", "prompt", "reward")),
     ):
         record[section] = {key: record[section][key] for key in keys}
+    if not config.lora.rank:  # the published records are older than LoRA: without it, a run is what it was then
+        del record["lora"]
+    if config.model.base is None:
+        del record["model"]["base"]
     return {"arm": arm.name, "change": arm.change, "eval_limit": eval_limit, "training": record}
 
 

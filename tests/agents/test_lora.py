@@ -26,6 +26,7 @@ from agents.optimization import OptimizerSettings
 from agents.policy import Policy, load_policy
 from agents.ppo import CriticSettings, Ppo, PpoSettings
 from agents.questions import NoiseSchedule
+from agents.reinforce import Reinforce
 from agents.samplers import SamplingSettings
 from agents.testing import MODELS, byte_tokenizer, tiny_lfm2, tiny_llama
 from tests.agents.doubles import first_letters, make_trajectory
@@ -191,7 +192,7 @@ def executor_of(policy: Policy, engine: Any, training: TrainingSettings, *, crit
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
-@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo", "reinforce"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_step_moves_the_adapters_alone(
     kind: str, algorithm: str, dtype: torch.dtype, engine: Any, questions: list[Question]
@@ -202,6 +203,8 @@ def test_a_step_moves_the_adapters_alone(
     executor = executor_of(policy, engine, training, critic=algorithm == "ppo")
     if algorithm == "ppo":
         step = Ppo(executor, questions, training, PpoSettings(), critic=CriticSettings(), **COMMON).step(0)
+    elif algorithm == "reinforce":
+        step = Reinforce(executor, questions, training, **COMMON).step(0)
     else:
         step = Grpo(executor, questions, training, **COMMON).step(0)
     assert step.metrics["kl"] > 0  # it has been moved away from its base already
@@ -468,6 +471,11 @@ def test_a_run_from_training_to_export(local: Path, tmp_path: Path, capsys: Any,
         went_on = load_policy(runs / name / "checkpoint")
         assert isinstance(went_on, LoraPolicy) == bool(flags)
         assert went_on.fingerprints()["model"] == began["fingerprints"]["model_after"]
+    # Where a system has no links, there is a copy, which isn't taken for its own base.
+    (runs / "second" / "base").unlink()
+    shutil.copytree(run / "checkpoint", runs / "second" / "base")
+    with pytest.raises(ConfigError, match="trained over 'tiny', which isn't here"):
+        load_policy(runs / "second" / "checkpoint")
 
 
 @pytest.mark.usefixtures("letters")
