@@ -12,25 +12,45 @@ from agents.devices import resolve_device
 from agents.evaluate import evaluate_policy, pick_questions
 from agents.executors import Executor, LocalExecutor
 from agents.grpo import Grpo
-from agents.learner import Learner, frozen_copy
+from agents.learner import Learner, reference_of
+from agents.lora import LoraPolicy, add_adapters, merge_adapters
 from agents.policy import Policy, load_policy
 from agents.ppo import Ppo
 from agents.reinforce import Reinforce
 from zs_env.questions import QuestionList, load_questions
 from zs_env.types import Question, QuestionSource, SearchEngine
 
-__all__ = ["Evaluation", "load_model", "make_algorithm", "make_executor", "training_questions"]
+__all__ = ["Evaluation", "load_model", "make_algorithm", "make_executor", "starting_policy", "training_questions"]
 
 
-def load_model(config: TrainConfig, source: str, *, say: Callable[[str], None] | None = None) -> Policy:
-    """The policy that lies at `source`, loaded as the settings say; `say` is told what the device "auto" is here."""
+def load_model(
+    config: TrainConfig, source: str, *, base: str | None = None, say: Callable[[str], None] | None = None
+) -> Policy:
+    """The policy that lies at `source`, loaded as the settings say; `say` is told what the device "auto" is here.
+
+    `base` is that of `load_policy`.
+    """
     return load_policy(
         source,
         trust_remote_code=config.model.trust_remote_code,
         dtype=config.model.dtype,
         use_chat_template=config.model.chat_template,
         device=resolve_device(config.run.device, say=say),
+        base=base,
     )
+
+
+def starting_policy(config: TrainConfig, *, say: Callable[[str], None] | None = None) -> Policy:
+    """What training begins with: the model that the settings name, with adapters if they want LoRA.
+
+    A model that is adapters itself is merged first: the new run begins with what it does.
+    """
+    policy = load_model(config, config.model.path, base=config.model.base, say=say)
+    if isinstance(policy, LoraPolicy):
+        policy = merge_adapters(policy)
+    if config.lora.rank:
+        policy = add_adapters(policy, config.lora, seed=config.run.seed, source=config.model.source)
+    return policy
 
 
 def training_questions(config: TrainConfig) -> QuestionSource:
@@ -52,7 +72,7 @@ def make_executor(config: TrainConfig, policy: Policy, engine: SearchEngine) -> 
         policy,
         config.optimizer,
         temperature=config.sampling.temperature,
-        reference=frozen_copy(policy) if config.training.kl_coef else None,
+        reference=reference_of(policy) if config.training.kl_coef else None,
         entropy_gradient=config.training.entropy_coef > 0,
         **batches,
     )

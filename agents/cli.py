@@ -161,7 +161,7 @@ def _load(config: Any) -> Any:
     """The policy, as the settings want it loaded."""
     from agents.assembly import load_model
 
-    return load_model(config, config.model.path, say=_tell)
+    return load_model(config, config.model.path, base=config.model.base, say=_tell)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -29,6 +29,7 @@ from agents.config_sections import (
 )
 from agents.conversation import RolloutSettings
 from agents.grpo import GrpoSettings
+from agents.lora import LoraSettings
 from agents.optimization import OptimizerSettings
 from agents.ppo import CriticSettings, PpoSettings
 from agents.reinforce import ReinforceSettings
@@ -75,6 +76,7 @@ class TrainConfig:
     critic: CriticSettings = field(default_factory=CriticSettings)
     reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     alarm: AlarmSettings = field(default_factory=AlarmSettings)
@@ -135,6 +137,8 @@ class TrainConfig:
         others = set(_OWNED) - set(ALGORITHMS[self.run.algorithm])
         record = {name: values for name, values in asdict(self).items() if name not in others}
         record["model"]["source"] = self.model.shown
+        if self.model.base is not None:
+            record["model"]["base"] = ModelConfig(source=self.model.base).shown
         for section in ("questions", "evaluation"):
             source = record[section]["source"]
             if source is not None and Path(source).exists():

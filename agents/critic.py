@@ -30,7 +30,8 @@ __all__ = ["Critic", "CriticLearner", "ValueLossFunction", "ValueTokens"]
 class Critic(torch.nn.Module):
     """A copy of a policy's trunk with a head of one number, which begins at 0.
 
-    A trunk of its own, as in ZeroSearch: the value's gradient moves nothing of the policy.
+    A trunk of its own, as in ZeroSearch: the value's gradient moves nothing of the policy. What is frozen of the policy
+    (with LoRA, all but the adapters) is no copy but shared.
 
     Args:
         policy: Whose trunk is copied.
@@ -47,7 +48,8 @@ class Critic(torch.nn.Module):
                 f"{type(policy.model).__name__} has no trunk apart from its head that a critic could copy: train it "
                 "with grpo or reinforce, which have no critic."
             )
-        self.trunk = copy.deepcopy(base).eval()
+        shared = {id(part): part for part in base.parameters() if not part.requires_grad}
+        self.trunk = copy.deepcopy(base, shared).eval()
         self.head = torch.nn.Linear(head.weight.shape[1], 1).to(device=policy.device, dtype=torch.float32)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
@@ -142,13 +144,19 @@ class CriticLearner:
         return {**metrics, "grad_norm": norm}
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and optimizer."""
-        return {"critic": self.critic.state_dict(), **self.parameters.state_dict()}
+        """Weights that are trained, and optimizer."""
+        trained = {name: part.detach() for name, part in self._trained().items()}
+        return {"critic": trained, **self.parameters.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self.critic.load_state_dict(state["critic"])
+        found = self.critic.load_state_dict(state["critic"], strict=False)
+        assert not found.unexpected_keys
+        assert not self._trained().keys() & set(found.missing_keys)
         self.parameters.load_state_dict(state)
+
+    def _trained(self) -> dict[str, torch.nn.Parameter]:
+        return {name: part for name, part in self.critic.named_parameters() if part.requires_grad}
 
     def _value_tokens(self, examples: Sequence[Example], batch: Batch) -> ValueTokens:
         with self._recompute:

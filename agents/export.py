@@ -36,6 +36,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="PROMPT",
         help="how it is asked (as in its training, else default): default, short, or a text",
     )
+    add("--base-model", metavar="MODEL", help="of a LoRA policy: the model that it was trained over, if it isn't found")
+    add("--adapters", action="store_true", help="of a LoRA policy: keep the adapters alone instead of merging them")
     parser.set_defaults(run=run)
 
 
@@ -44,27 +46,47 @@ def run(options: argparse.Namespace) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    export(options.model, options.out, dtype=options.dtype, prompt=options.prompt)
+    export(
+        options.model,
+        options.out,
+        dtype=options.dtype,
+        prompt=options.prompt,
+        base=options.base_model,
+        adapters=options.adapters,
+    )
     sys.stdout.write(f"The model is in {options.out}; {options.out / 'README.md'} says how to use it.\n")
 
 
-def export(model: str, out: Path, *, dtype: str | None = None, prompt: str | None = None) -> None:
+def export(
+    model: str,
+    out: Path,
+    *,
+    dtype: str | None = None,
+    prompt: str | None = None,
+    base: str | None = None,
+    adapters: bool = False,
+) -> None:
     """Write a policy as a clean folder in Hugging Face format, whole or not at all.
+
+    The adapters of a policy that was trained with LoRA are merged into its weights.
 
     Args:
         model: A run's folder, a checkpoint, `preset:<folder>`, or an id of the hub.
         out: The folder to write.
         dtype: The type of the weights; left out: that of the checkpoint.
         prompt: How it is asked; left out: as it was in training, which its `zerosearch.json` says, else "default".
+        base: Of a LoRA policy: see `load_policy`.
+        adapters: Of a LoRA policy: write the adapters alone, in peft's format.
 
     Raises:
-        ConfigError: The folder exists or can't be made, or the type or the prompt is unknown.
+        ConfigError: The folder exists or can't be made, the type or the prompt is unknown, or there are no adapters.
         ModelError: The model can't be loaded.
     """
     from transformers import GenerationConfig
 
     from agents.config import ModelConfig
     from agents.files import write_folder
+    from agents.lora import LoraPolicy, merge_adapters
     from agents.model_card import model_card, usage_snippet
     from agents.policy import load_policy
     from agents.runs import read_checkpoint_settings
@@ -75,14 +97,26 @@ def export(model: str, out: Path, *, dtype: str | None = None, prompt: str | Non
     if "training" in _read(Path(source) / "config.json"):
         raise ConfigError(f"The run {model!r} has no checkpoint yet: --model takes a run once it has saved one.")
     notes = read_checkpoint_settings(Path(source))
+    if adapters and dtype:
+        raise ConfigError(
+            f"--dtype {dtype} is of weights, and with --adapters none are written: leave one of them out."
+        )
     dtype = dtype or notes.get("model", {}).get("dtype") or "float32"
     prompt = prompt or notes.get("episode", {}).get("prompt") or "default"
     get_prompt(prompt)
     if dtype not in _DTYPES:
         raise ConfigError(f"--dtype must be one of {', '.join(_DTYPES)}; got {dtype!r}.")
     loaded = "float32" if not notes.get("model") else str(notes["model"].get("dtype") or "float32")
-    policy = load_policy(source, dtype=loaded, use_chat_template=notes.get("model", {}).get("chat_template"))
+    policy = load_policy(source, dtype=loaded, use_chat_template=notes.get("model", {}).get("chat_template"), base=base)
     summary, settings = _record_of(source, policy.fingerprints()["model"])
+    lora = _lora_facts(policy, merged=not adapters)
+    if adapters and not isinstance(policy, LoraPolicy):
+        raise ConfigError(f"--adapters: {model!r} wasn't trained with LoRA, so it has none. Leave the flag out.")
+    below = policy.base.source if isinstance(policy, LoraPolicy) and adapters else None
+    if isinstance(policy, LoraPolicy) and not adapters:
+        import torch
+
+        policy = merge_adapters(policy, dtype=getattr(torch, dtype))
     # A model may leave it to its tokenizer to say what ends a turn; `generate` asks the model alone. Penalties and the
     # like of the model that training began with would make it another policy than the one that was trained.
     policy.model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
@@ -90,18 +124,20 @@ def export(model: str, out: Path, *, dtype: str | None = None, prompt: str | Non
         eos_token_id=list(policy.eos_ids) or None,
         pad_token_id=policy.tokenizer.pad_token_id,
     )
-    if dtype != loaded:
+    if dtype != loaded and not lora:
         import torch
 
         policy.model.to(getattr(torch, dtype))
-    base = settings.get("model", {}).get("source")
+    began = settings.get("model", {}).get("source") or lora.get("Trained from")
     total = settings.get("training", {}).get("total_steps")  # a run is measured after its last step
     card = model_card(
-        snippet=usage_snippet(policy.codec, notes, prompt),
-        facts=_facts(settings, notes, prompt, num_steps=total if summary else _num_steps(source))
+        snippet=usage_snippet(policy.codec, notes, prompt, adapters_of=below),
+        facts=lora
+        | _facts(settings, notes, prompt, num_steps=total if summary else _num_steps(source))
         | {"Type of the weights": dtype, "Parameters": f"{_size(policy.model):,}"},
-        base_model=base if base and base.count("/") == 1 and ":" not in base else None,
+        base_model=began if began and began.count("/") == 1 and ":" not in began else None,
         measured=summary,
+        is_adapter=adapters,
     )
 
     def write(folder: Path) -> None:
@@ -177,6 +213,22 @@ def _facts(
         "Turns an episode": episode.get("max_turns"),
         "Tokens of an episode": rollout.get("max_episode_tokens"),
         "Prompt": repr(prompt),
+    }
+
+
+def _lora_facts(policy: Any, *, merged: bool) -> dict[str, Any]:
+    """What to say of adapters; nothing of a policy that has none."""
+    from agents.lora import LoraPolicy
+
+    if not isinstance(policy, LoraPolicy):
+        return {}
+    config = policy.config
+    where = "merged into the weights" if merged else "this folder holds nothing else"
+    kind = "rsLoRA" if config.use_rslora else "LoRA"
+    layers = ", ".join(sorted({name.rpartition(".")[2] for name in policy.target_modules}))
+    return {
+        "Trained from": policy.base.source or None,
+        "Trained with": f"{kind} of rank {config.r}, alpha {config.lora_alpha:g}, on {layers}; {where}",
     }
 
 

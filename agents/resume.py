@@ -50,7 +50,7 @@ _FREE = {
 _ROUNDING = {"run.threads", "run.device", "learner.micro_batch_tokens", "sampling.max_batch_tokens"}
 """What may change, too: its result is the same but for rounding, which training amplifies."""
 
-_SOURCES = {"model.source", "questions.source", "evaluation.source"}
+_SOURCES = {"model.source", "model.base", "questions.source", "evaluation.source"}
 """What is compared by content: a folder may have moved."""
 
 Sections = dict[str, dict[str, Any]]

@@ -11,6 +11,7 @@
       checkpoints/           the newest of them: policy and training state; see `agents.checkpoints`
       checkpoint             a link to the newest: the policy, in Hugging Face format, and zerosearch.json: how it is
                              played
+      base                   with LoRA over a local model: a link to it
       summary.json           before and after, in the benchmarks' schema
       report.html            all of it to look at
       .lock                  held by the process that writes the run
@@ -35,7 +36,7 @@ import torch
 from agents.config_sections import SEARCH_AROUND
 from agents.errors import RunBusyError, RunExistsError
 from agents.files import remove, write_json
-from agents.policy import SETTINGS_FILE
+from agents.policy import ADAPTER_CONFIG, SETTINGS_FILE
 from agents.trajectory import Trajectory, write_trajectories
 from zs_env.errors import ConfigError
 
@@ -61,7 +62,7 @@ CHECKPOINT_SCHEMA = "zerosearch.checkpoint/1"
 START_SCHEMA = "zerosearch.start/1"
 """The version of `start.json`'s schema."""
 
-_HALF = re.compile(r"\..+\.(json|html)\.\d+|\.checkpoint-link")
+_HALF = re.compile(r"\..+\.(json|html)\.\d+|\.(checkpoint|base)-link")
 """What a killed run was about to write: JSON, page or link."""
 
 _PLAYED_BY = ("episode", "rollout", "search")
@@ -293,7 +294,7 @@ def read_checkpoint_settings(checkpoint: Path) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: The file is broken, or of another version.
     """
-    if not (checkpoint / "config.json").is_file():
+    if not any((checkpoint / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
         return {}
     own = _read_record(checkpoint / SETTINGS_FILE)
     schema = str(own.get("schema"))

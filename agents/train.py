@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from agents.assembly import Evaluation, load_model, make_algorithm, make_executor, training_questions
+from agents.assembly import Evaluation, load_model, make_algorithm, make_executor, starting_policy, training_questions
 from agents.checkpoints import Checkpoints
 from agents.config import TrainConfig
 from agents.executors import Executor
 from agents.executors.watched import WatchedExecutor
+from agents.files import point_to
 from agents.interrupts import Interrupted, StopSignals
 from agents.loop import TrainingLoop, write_page
+from agents.lora import require_peft
+from agents.lora_files import BASE_LINK
 from agents.policy import Policy
 from agents.resume import (
     ResumePoint,
@@ -163,6 +167,8 @@ class _Run:
                 "Training needs dtype 'float32' or 'bfloat16'; got 'float16', whose gradients would vanish or overflow "
                 "without a scaled loss."
             )
+        if config.lora.rank:
+            require_peft()
         engine = config.search.make_engine()
         config.episode.settings(config.search.topk)
         config.sampling.settings().check_for_training()
@@ -172,18 +178,24 @@ class _Run:
         """What the executor is made of: the starting model wherever that is needed, else the newest checkpoint's."""
         config, run = self.config, self.run
         if not run.resume:
-            return load_model(config, config.model.path, say=self.say)
+            return starting_policy(config, say=self.say)
         # Whoever names another model wants to hear that it is another.
-        named = config.model.source != run.read("config.json")["model"]["source"]
-        needed = named or bool(config.training.kl_coef) or checkpoints.newest is None
+        recorded = run.read("config.json")["model"]
+        named = config.model.source != recorded["source"]
+        first = (
+            bool(config.training.kl_coef) and not config.lora.rank
+        )  # with LoRA a checkpoint leads to the first weights
+        needed = named or first or checkpoints.newest is None
         check_findable(config, run.read("start.json"), model=needed)
-        self.point = find_point(run, checkpoints, lambda folder: load_model(config, str(folder)), self.say)
+        base = config.model.path if named else config.model.base if config.model.base != recorded.get("base") else None
+        base = base if config.lora.rank else None
+        self.point = find_point(run, checkpoints, lambda folder: load_model(config, str(folder), base=base), self.say)
         if self.point.policy is None:
             self.say("There is no checkpoint yet: the run begins again at step 0.")
         else:
             self.say(f"Going on after {self.point.step} of {config.training.total_steps} training steps.")
         if needed or self.point.policy is None:
-            return load_model(config, config.model.path, say=self.say)
+            return starting_policy(config, say=self.say)
         return self.point.policy
 
     def _fingerprints(self, policy: Policy, training: str, evaluation: str | None) -> dict[str, Any]:
@@ -218,11 +230,14 @@ class _Run:
             run.open()
             start = {"schema": START_SCHEMA, "fingerprints": fingerprints, "local": local_sources(self.config)}
             run.write("start.json", start | {"search_paths": sorted(self.config.search.paths)})
+            if self.config.lora.rank and Path(self.config.model.source).exists():
+                point_to(run.path / BASE_LINK, Path(self.config.model.path).resolve())
             run.write("config.json", record)
             return record
         recorded = run.read("config.json")
         for name in ("model", "questions", "evaluation"):  # by content they are what they were
             record[name]["source"] = recorded[name]["source"]
+        record["model"]["base"] = recorded["model"].get("base")
         if json.loads(json.dumps(record)) != recorded:
             run.write("config.json", record)
         return record

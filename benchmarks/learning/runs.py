@@ -11,11 +11,9 @@ from typing import Any
 
 import torch
 
-from agents.algorithm import TrainingSettings
 from agents.assembly import make_algorithm, make_executor, training_questions
 from agents.config import TrainConfig
 from agents.evaluate import evaluate_policy, pick_questions
-from agents.grpo import GrpoSettings
 from agents.policy import Policy, load_policy
 from agents.runs import describe_machine, write_json
 from agents.samplers.base import SamplingSettings
@@ -35,7 +33,10 @@ SCHEMA = "zerosearch.learning/1"
 CURVES = ("exact_match", "reward_mean", "searches_per_episode", "entropy", "policy_tokens", "grad_norm", "kl")
 """The metrics of which a record keeps every step."""
 
-_LATER = {
+_LATER: dict[str, tuple[str, ...]] = {
+    "model": ("base",),
+    "optimizer": ("kind",),
+    "critic": ("kind",),
     "training": (
         "constant_tokens",
         "importance",
@@ -56,18 +57,9 @@ def record_path(folder: Path, arm: Arm, seed: int) -> Path:
     return folder / f"{arm.name}-seed{seed}.json"
 
 
-_LATER: dict[str, tuple[str, ...]] = {"optimizer": ("kind",), "critic": ("kind",)}
-"""Settings that are younger than the records: at their defaults they are not named, for they change nothing."""
-
-
 def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, Any]:
     """What a record depends on: a record of other settings isn't one of this study."""
     record = {name: values for name, values in config.record().items() if name not in ("alarm", "learner")}
-    for section, keys in _LATER.items():
-        default = {"training": TrainingSettings(), "grpo": GrpoSettings()}[section]
-        for key in keys:
-            if section in record and record[section][key] == getattr(default, key):
-                del record[section][key]
     for section, keys in (
         ("run", ("algorithm", "seed")),
         ("search", ("mode", "topk")),
@@ -77,8 +69,10 @@ def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, 
     for section, later in _LATER.items():
         defaults = {item.name: item.default for item in fields(getattr(config, section))}
         for key in later:
-            if record.get(section, {}).get(key) == defaults[key]:
+            if section in record and record[section][key] == defaults[key]:
                 del record[section][key]
+    if not config.lora.rank:
+        del record["lora"]
     return {"arm": arm.name, "change": arm.change, "eval_limit": eval_limit, "training": record}
 
 

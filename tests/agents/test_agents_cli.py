@@ -158,7 +158,7 @@ def test_a_checkpoint_knows_how_it_is_played_wherever_it_lies(
     assert (played["episode"]["prompt"], played["episode"]["max_turns"]) == ("short", 2)
     assert played["rollout"]["max_new_tokens"] == 8
     assert main(["ask", QUESTION, "--model", str(copy)]) == 0
-    options = {"trust_remote_code": False, "dtype": "bfloat16", "use_chat_template": False}
+    options = {"trust_remote_code": False, "dtype": "bfloat16", "use_chat_template": False, "base": None}
     assert loaded == [options | {"device": resolve_device("auto")}] * 2
     capsys.readouterr()
 

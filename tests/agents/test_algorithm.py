@@ -8,6 +8,7 @@ import torch
 
 from agents.accumulation import Example
 from agents.algorithm import Algorithm, PolicyLoss, TrainingSettings, sampler_mismatch
+from agents.batches import Batching
 from agents.critic import ValueTokens
 from agents.grpo import Grpo
 from agents.learner import Learner, LossTokens
@@ -106,7 +107,7 @@ def test_where_sampler_and_learner_agree_the_correction_changes_nothing() -> Non
 def test_gspo_and_gspo_token_have_one_loss_where_an_episode_has_one_advantage(tiny_policy: Policy) -> None:
     # They differ where its tokens' advantages do.
     trajectories = [make_trajectory(group, 0.0, 3 + 4 * group) for group in range(3)]
-    learner = Learner(tiny_policy, OptimizerSettings(), micro_batch_tokens=50)
+    learner = Learner(tiny_policy, OptimizerSettings(), batching=Batching(max_tokens=50))
 
     def gradient(importance: Any, examples: list[Example]) -> tuple[float, torch.Tensor]:
         learner.optimizer.zero_grad()

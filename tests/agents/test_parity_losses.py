@@ -21,6 +21,7 @@ from torch import Tensor
 from agents.accumulation import Example
 from agents.advantages import generalized_advantages
 from agents.algorithm import PolicyLoss, TrainingSettings
+from agents.batches import Batching
 from agents.critic import Critic, CriticLearner
 from agents.learner import Learner, LossTokens
 from agents.losses import token_weights
@@ -224,7 +225,7 @@ def test_the_learners_gradient_is_that_of_a_double_loop(aggregation: Any, import
     )
     expected.backward()  # type: ignore[no-untyped-call]
     wanted = gradient_of(exact)
-    learner = Learner(Policy(model, byte_tokenizer()), OptimizerSettings(), micro_batch_tokens=60)
+    learner = Learner(Policy(model, byte_tokenizer()), OptimizerSettings(), batching=Batching(max_tokens=60))
     loss = make_loss(importance, clip, "k3", 0.1, cap, aggregation)
     given = examples if cap else without(examples, "old_logprobs")
     metrics = learner.accumulate(given, loss, aggregation)
@@ -316,7 +317,7 @@ def test_grpos_loss_and_gradient_are_those_of_trl(
 
     model = tiny_llama()
     assert all(torch.equal(*pair) for pair in zip(model.parameters(), trainer.model.parameters(), strict=True))
-    learner = Learner(Policy(model, byte_tokenizer()), OptimizerSettings(), micro_batch_tokens=60)
+    learner = Learner(Policy(model, byte_tokenizer()), OptimizerSettings(), batching=Batching(max_tokens=60))
     given = examples if cap else without(examples, "old_logprobs")
     given = given if beta else without(given, "ref_logprobs")
     loss = make_loss(importance, clip, "k3", beta, cap, aggregation)
@@ -408,7 +409,7 @@ def test_the_critics_loss_and_gradient_are_those_of_a_double_loop(aggregation: A
             whole = whole + share * max(errors, key=lambda error: error.item()) / 2
     whole.backward()  # type: ignore[no-untyped-call]
     expected = gradient_of(exact)
-    learner = CriticLearner(critic, OptimizerSettings(), micro_batch_tokens=60)
+    learner = CriticLearner(critic, OptimizerSettings(), batching=Batching(max_tokens=60))
     loss = ValueLoss(clip, CONSTANT if aggregation == "constant" else 1)
 
     def value_tokens(part: Sequence[Example], batch: Any) -> Any:
