@@ -8,7 +8,7 @@ from agents.plan.fitting import Change, changes_that_fit
 from agents.plan.hardware import Hardware, find_hardware
 from agents.plan.memory import MemoryPlan, plan_memory
 from agents.plan.settings import Assumptions, Precision, RunShape
-from agents.plan.shapes import SHAPES, ModelShape, shape_of
+from agents.plan.shapes import SHAPES, ModelShape, find_shape, shape_of
 from agents.plan.timing import TimePlan, plan_time
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "TimePlan",
     "changes_that_fit",
     "find_hardware",
+    "find_shape",
     "plan_memory",
     "plan_time",
     "shape_of",

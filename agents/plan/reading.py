@@ -30,6 +30,10 @@ OPTIONS: dict[str, tuple[str, str]] = {
 _LATENCY_S = {"template": 0.0, "hostile": 0.0, "bm25": 0.01, "dense": 0.02, "wiki": 0.2, "google": 1.0}
 _SIMULATED_LATENCY_S = 3.0
 """Five documents of about 50 tokens each, at 100 tokens a second and a little more."""
+_TOKENS_PER_DOCUMENT = {"template": 12.0, "hostile": 20.0, "bm25": 140.0, "dense": 140.0, "wiki": 140.0}
+"""A sentence, or a passage of 100 words."""
+_SIMULATED_DOCUMENT_TOKENS = 60.0
+"""Of about 30 words, and its number; also of a snippet of Google's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +109,28 @@ def _option(config: TrainConfig, name: str, default: Any) -> Any:
 
 def _defaults(config: TrainConfig, *, is_gpu: bool, sampler: str) -> Assumptions:
     mode = config.search.mode
-    latency = _LATENCY_S.get(mode, _SIMULATED_LATENCY_S)
+    searching = {
+        "search_latency_s": _LATENCY_S.get(mode, _SIMULATED_LATENCY_S),
+        "tokens_per_document": _TOKENS_PER_DOCUMENT.get(mode, _SIMULATED_DOCUMENT_TOKENS),
+    }
     if is_gpu:
         return Assumptions(
             mfu=0.4,
             decode_mfu=0.2,
             bandwidth_share=0.7,
             layer_overhead_us=20.0 if sampler == "vllm" else 500.0,
+            pass_overhead_us=1000.0,
             runtime_gb=1.0,
-            search_latency_s=latency,
+            **searching,
         )
     return Assumptions(
         mfu=0.6,
         decode_mfu=0.3,
         bandwidth_share=0.7,
         layer_overhead_us=200.0,
+        pass_overhead_us=2000.0,
         runtime_gb=0.5,
-        search_latency_s=latency,
+        **searching,
     )
 
 

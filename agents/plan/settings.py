@@ -167,6 +167,7 @@ class Assumptions:
         decode_mfu: The same of decoding, where the batch is large enough for the peak to matter at all.
         bandwidth_share: The share of the published memory bandwidth that is reached.
         layer_overhead_us: Microseconds that starting the operations of a layer takes, once a pass.
+        pass_overhead_us: Microseconds of a pass beside its layers: drawing tokens, looking for stop strings, Python.
         logit_passes: How often [policy tokens, vocabulary] goes through memory for losses, entropies and gradients.
         longest_action: The longest action of a batch, as a multiple of a mean one (at most max_new_tokens).
         padding: Tokens of a micro-batch with padding, as a multiple of those without.
@@ -186,22 +187,24 @@ class Assumptions:
     decode_mfu: float
     bandwidth_share: float
     layer_overhead_us: float
+    pass_overhead_us: float
     runtime_gb: float
     search_latency_s: float
+    tokens_per_document: float
     logit_passes: float = 20.0
-    longest_action: float = 2.5
+    longest_action: float = 4.0
     padding: float = 1.15
     actions_share: float = 0.6
     action_share: float = 0.25
     chars_per_token: float = 4.0
     question_tokens: float = 25.0
-    tokens_per_document: float = 60.0
     search_overlap: float = 1.0
     margin: float = 0.1
     simulator_gb: float = 0.0
 
     def __post_init__(self) -> None:
-        may_be_zero = ("simulator_gb", "margin", "search_latency_s", "layer_overhead_us", "runtime_gb", "logit_passes")
+        may_be_zero = ("simulator_gb", "margin", "search_latency_s", "runtime_gb", "logit_passes")
+        may_be_zero += ("layer_overhead_us", "pass_overhead_us")
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0 or (value == 0 and name not in may_be_zero):

@@ -1,7 +1,7 @@
 """Time, from operations and bytes: a pass takes what computing takes, or what reading takes, whichever is longer.
 
-Symbols as in `shapes`. A matrix of R × C costs 2·R·C operations a token, and a backward pass two forward ones (Kaplan et
-al., arXiv 2001.08361, appendix B).
+Symbols as in `shapes`. A matrix of R × C costs 2·R·C operations a token, and a backward pass two forward ones (Kaplan
+et al., arXiv 2001.08361, appendix B).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def forward_flops(shape: ModelShape, tokens: float, *, context: float, head_toke
 
 
 def _pass_overhead(shape: ModelShape, assumptions: Assumptions) -> float:
-    return shape.num_layers * assumptions.layer_overhead_us * 1e-6
+    return (shape.num_layers * assumptions.layer_overhead_us + assumptions.pass_overhead_us) * 1e-6
 
 
 def prefill_seconds(

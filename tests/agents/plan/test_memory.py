@@ -49,7 +49,15 @@ CONFIGS = {
     ),
 }
 NOTHING = Assumptions(
-    mfu=1, decode_mfu=1, bandwidth_share=1, layer_overhead_us=0, runtime_gb=0, search_latency_s=0, margin=0
+    mfu=1,
+    decode_mfu=1,
+    bandwidth_share=1,
+    layer_overhead_us=0,
+    pass_overhead_us=0,
+    runtime_gb=0,
+    search_latency_s=0,
+    tokens_per_document=1,
+    margin=0,
 )
 BIG = Hardware(name="big", is_gpu=False, peak_tflops=1, bandwidth_gb_s=1, memory_gb=1e6)
 RUN = RunShape(
@@ -82,13 +90,13 @@ def test_activations_are_those_that_autograd_saves(name: str, dtype: torch.dtype
     ids = torch.randint(1000, (4, 128))
     saved = saved_bytes(model, lambda: model.base_model(input_ids=ids, use_cache=False))
     precision = Precision.of("float32" if dtype is torch.float32 else "bfloat16")
-    assert activation_bytes(shape, precision, ids.numel()) == pytest.approx(saved, rel=0.03)
+    assert activation_bytes(shape, precision, ids.numel()) == pytest.approx(saved, rel=0.01)
 
 
 def test_activations_with_checkpointing_are_those_of_one_layer_and_the_inputs_of_all() -> None:
     model, shape = make("llama")
     ids = torch.randint(1000, (4, 128))
-    model.train().gradient_checkpointing_enable({"use_reentrant": False})
+    model.train().activation_checkpointing_enable({"use_reentrant": False})
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     most, _ = peak_bytes(lambda: hidden.sum().backward())
     inputs = shape.num_layers * ids.numel() * shape.hidden * 4  # these are there already
@@ -131,7 +139,12 @@ def trajectory(group: int, seed: int) -> Trajectory:
         TokenSegment("policy", draw(20), "", (-5.0,) * 20),
     ]
     return Trajectory(
-        question_id=f"q{group}", question="?", golden_answers=("a",), group=group, noise_probability=0.0, segments=segments
+        question_id=f"q{group}",
+        question="?",
+        golden_answers=("a",),
+        group=group,
+        noise_probability=0.0,
+        segments=segments,
     )
 
 
@@ -151,7 +164,7 @@ def test_an_update_takes_what_was_planned(name: str) -> None:
     assert plan["optimizer state (adamw)"] == pytest.approx(left, rel=0.01)
     of_the_update = ("gradients", "activations of a micro-batch", "logits, or gradients on their way")
     most, _ = peak_bytes(update)
-    assert sum(plan[part] for part in of_the_update) == pytest.approx(most, rel=0.1)
+    assert sum(plan[part] for part in of_the_update) == pytest.approx(most, rel=0.01)
 
 
 def test_the_cache_is_what_the_sampler_allocates() -> None:
@@ -159,8 +172,10 @@ def test_the_cache_is_what_the_sampler_allocates() -> None:
         model, shape = make(name)
         cache = _make_cache(model.config, 50)
         with torch.inference_mode():
-            model(input_ids=torch.ones(2, 10, dtype=torch.long), past_key_values=cache, use_cache=True)
-        kept = sum(layer.keys.untyped_storage().nbytes() + layer.values.untyped_storage().nbytes() for layer in cache.layers)
+            model(input_ids=torch.ones(2, 10, dtype=torch.long), cache=cache, use_cache=True)
+        kept = sum(
+            layer.keys.untyped_storage().nbytes() + layer.values.untyped_storage().nbytes() for layer in cache.layers
+        )
         assert kept == 100 * cache_bytes_per_token(shape, Precision())
 
 
