@@ -133,7 +133,9 @@ def _policy(config: Any, shape: str | None) -> Any:
 
 def _lengths(episodes: list[Any]) -> dict[str, Any]:
     """The fields of `RunShape` that say how long episodes are, as they were."""
-    prompts, actions, documents = [], [], []
+    prompts: list[int] = []
+    actions: list[int] = []
+    documents: list[int] = []
     for episode in episodes:
         prompts.append(len(episode.segments[0].ids))
         for segment in episode.segments[1:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -51,11 +52,7 @@ def changes_that_fit(
             for plan in [plan_memory(shape, changed, devices, assumptions)]
         ]
 
-    alone: list[Change] = []
-    for change in tried(run, hardware):
-        # Of several sizes of the same thing, the first that fits.
-        if change.fits and change.text.partition(" = ")[0] not in {found.text.partition(" = ")[0] for found in alone}:
-            alone.append(change)
+    alone = _first_of_each_kind([change for change in tried(run, hardware) if change.fits])
     if alone:
         return alone, []
     together: list[Change] = []
@@ -67,6 +64,14 @@ def changes_that_fit(
         together.append(best)
         run, hardware, most = best.run, best.hardware, best.most
     return [], together
+
+
+def _first_of_each_kind(changes: list[Change]) -> list[Change]:
+    """Of several sizes of the same thing, the one that comes first."""
+    found: dict[str, Change] = {}
+    for change in changes:
+        found.setdefault(re.sub(r"\d+", "", change.text), change)
+    return list(found.values())
 
 
 def _known_changes(run: RunShape, hardware: Hardware) -> Iterator[tuple[str, str, RunShape, Hardware]]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from zs_env.curriculum import check_whole
 from zs_env.errors import ConfigError
 
 __all__ = ["Assumptions", "Dtype", "OptimizerKind", "Precision", "RunShape", "SamplerKind"]
@@ -105,6 +106,15 @@ class RunShape:
         for name, kind in (("dtype", Dtype), ("optimizer", OptimizerKind), ("sampler", SamplerKind)):
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(f"{name} must be one of {get_args(kind)}; got {getattr(self, name)!r}.")
+        for name in ("questions", "group_size", "max_new_tokens", "max_episode_tokens", "micro_batch_tokens"):
+            check_whole(name, getattr(self, name), least=1)
+        for name in ("prompt_tokens", "max_batch_tokens", "workers", "num_epochs", "num_updates"):
+            check_whole(name, getattr(self, name), least=1)
+        for name in ("total_steps", "evaluation_episodes", "lora_rank", "logits_chunk_tokens"):
+            check_whole(name, getattr(self, name), least=0)
+        for name, least in (("num_actions", 1), ("action_tokens", 1), ("document_tokens", 0)):
+            if not least <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be a finite number of at least {least}; got {getattr(self, name)!r}.")
 
     @property
     def precision(self) -> Precision:
@@ -203,8 +213,8 @@ class Assumptions:
     simulator_gb: float = 0.0
 
     def __post_init__(self) -> None:
-        may_be_zero = ("simulator_gb", "margin", "search_latency_s", "runtime_gb", "logit_passes")
-        may_be_zero += ("layer_overhead_us", "pass_overhead_us")
+        may_be_zero = {"simulator_gb", "margin", "search_latency_s", "runtime_gb", "logit_passes"}
+        may_be_zero |= {"layer_overhead_us", "pass_overhead_us"}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0 or (value == 0 and name not in may_be_zero):

@@ -13,7 +13,7 @@ def peak_bytes(function: Callable[[], Any]) -> tuple[int, int]:
     """What a function allocates on the CPU: bytes at its height, and bytes that are left of it."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         kept = function()
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     live = most = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         live += event.nbytes()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -96,7 +97,10 @@ def test_activations_are_those_that_autograd_saves(name: str, dtype: torch.dtype
 def test_activations_with_checkpointing_are_those_of_one_layer_and_the_inputs_of_all() -> None:
     model, shape = make("llama")
     ids = torch.randint(1000, (4, 128))
-    model.train().activation_checkpointing_enable({"use_reentrant": False})
+    # transformers 5.24 renamed it.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    model.train()
+    enable({"use_reentrant": False})
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     most, _ = peak_bytes(lambda: hidden.sum().backward())
     inputs = shape.num_layers * ids.numel() * shape.hidden * 4  # these are there already
@@ -171,8 +175,9 @@ def test_the_cache_is_what_the_sampler_allocates() -> None:
     for name in ("llama", "qwen3"):
         model, shape = make(name)
         cache = _make_cache(model.config, 50)
+        argument = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
         with torch.inference_mode():
-            model(input_ids=torch.ones(2, 10, dtype=torch.long), cache=cache, use_cache=True)
+            model(input_ids=torch.ones(2, 10, dtype=torch.long), use_cache=True, **{argument: cache})
         kept = sum(
             layer.keys.untyped_storage().nbytes() + layer.values.untyped_storage().nbytes() for layer in cache.layers
         )
