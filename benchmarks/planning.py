@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,8 @@ def _lengths(episodes: list[Any]) -> dict[str, Any]:
 
 def _peak_gb() -> float:
     """The most memory that this process has had, in 10⁹ bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

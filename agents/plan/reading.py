@@ -130,6 +130,7 @@ def _defaults(config: TrainConfig, *, is_gpu: bool, sampler: str) -> Assumptions
         layer_overhead_us=200.0,
         pass_overhead_us=2000.0,
         runtime_gb=0.5,
+        margin=0.15,
         **searching,
     )
 
