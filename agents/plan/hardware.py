@@ -104,6 +104,9 @@ def find_hardware(
             f"Unknown hardware {name!r}. Known: cpu, {', '.join(GPUS)}. For another, take the nearest and give its own "
             "numbers: --gpu-memory-gb N --assume peak_tflops=N --assume bandwidth_gb_s=N."
         )
+    numbers = {"peak_tflops": peak_tflops, "bandwidth_gb_s": bandwidth_gb_s, "memory_gb": memory_gb}
+    given = ", ".join(key for key, value in numbers.items() if value is not None)
+    but = f"; given: {given}" if given else ""
     if name == "cpu":
         if num_devices != 1:
             raise ConfigError(f"--num-gpus {num_devices} needs --hardware with a GPU: {', '.join(GPUS)}.")
@@ -118,7 +121,7 @@ def find_hardware(
             peak_tflops=peak_tflops,
             bandwidth_gb_s=bandwidth_gb_s,
             memory_gb=memory_gb,
-            source="measured on this machine, just now, unless given",
+            source=f"measured on this machine, just now{but}",
         )
     gpu = GPUS[name]
     published = gpu.float32_tflops if dtype == "float32" else gpu.bfloat16_tflops
@@ -129,7 +132,7 @@ def find_hardware(
         bandwidth_gb_s=gpu.bandwidth_gb_s if bandwidth_gb_s is None else bandwidth_gb_s,
         memory_gb=gpu.memory_gb if memory_gb is None else memory_gb,
         num_devices=num_devices,
-        source=gpu.source,
+        source=gpu.source + but,
     )
 
 

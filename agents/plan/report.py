@@ -90,9 +90,9 @@ def plan_text(plan: Plan) -> str:
         f"{run.policy_tokens:,.0f} of them the policy's: {run.num_episodes * run.episode_tokens:,.0f} tokens",
         "",
         f"Memory{each}, in GB (10⁹ bytes)",
-        *_table((item.name, f"{item.num_bytes / 1e9:8.2f}", item.phase) for item in plan.memory.items),
+        *_table((item.name, _gb(item.num_bytes), item.phase) for item in plan.memory.items),
         *_table(
-            (f"peak of the {phase}, margin {plan.memory.margin:.0%}", f"{plan.memory.peak(phase) / 1e9:8.2f}", "")
+            (f"peak of the {phase}, margin {plan.memory.margin:.0%}", _gb(plan.memory.peak(phase)), "")
             for phase in ("rollout", "update")
         ),
         _verdict(plan),
@@ -160,6 +160,16 @@ def _number(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,.6g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _gb(num_bytes: float) -> str:
+    """Bytes in 10⁹, with more digits where there are few.
+
+    Examples:
+        >>> _gb(12_345_678_901), _gb(706_000)
+        ('12.35', '0.0007')
+    """
+    return f"{num_bytes / 1e9:.2f}" if num_bytes >= 1e8 else f"{num_bytes / 1e9:.4f}"
 
 
 def _duration(seconds: float) -> str:

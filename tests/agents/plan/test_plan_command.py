@@ -58,6 +58,7 @@ def test_what_is_assumed_can_be_given(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (record["hardware"]["peak_tflops"], record["hardware"]["memory_gb"]) == (500, 141)
     assert record["memory"]["fits"]
     shown = capsys.readouterr().out
+    assert "NVIDIA H100 SXM data sheet; given: peak_tflops, memory_gb" in shown
     assert "It fits" in shown
     assert "given" in next(line for line in shown.splitlines() if line.strip().startswith("mfu"))
 
