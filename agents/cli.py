@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from agents import export
 from agents.flags import FLAGS, PLAYING_FLAGS, add_playing_flags, add_train_flags, origin_of, sections_of
+from agents.plan import command as plan
 from agents.report_html import command as report
 from agents.warmstart import command as warmstart
 from zs_env.curriculum import check_probability, check_whole
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     warmstart.add_parser(commands)
     export.add_parser(commands)
     report.add_parser(commands)
+    plan.add_parser(commands)
     return top
 
 

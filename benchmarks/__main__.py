@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cost, fanout, latency, learning, retrieval, simulator, throughput, transfer
+from benchmarks import cost, fanout, latency, learning, planning, retrieval, simulator, throughput, transfer
 from zs_env.errors import ZeroSearchError
 
 
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     transfer.add_parser(commands)
     learning.add_parser(commands)
     simulator.add_parser(commands)
+    planning.add_parser(commands)
     options = top.parse_args(arguments)
     try:
         status = options.run(options)

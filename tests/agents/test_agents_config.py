@@ -21,6 +21,28 @@ def test_presets_are_whole_and_make_an_engine(name: str) -> None:
     assert config.evaluation.split != config.questions.split
 
 
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_the_papers_presets_have_its_numbers(algorithm: str) -> None:
+    config = load_config(load_preset(f"zerosearch-qwen2.5-3b-{algorithm}"))
+    assert config.run.algorithm == algorithm
+    assert config.model.source == "Qwen/Qwen2.5-3B"
+    assert config.questions.source == "hf:sunhaonlp/ZeroSearch_dataset"
+    training = config.training
+    assert (training.total_steps, training.questions_per_step, training.group_size) == (203, 64, 5)
+    assert (training.clip_low, training.clip_high, training.kl_coef) == (0.2, 0.2, 0.001)
+    assert (config.noise.start_threshold, config.noise.end_threshold) == (0.0, 0.5)
+    assert (config.episode.max_turns, config.search.topk, config.episode.reward) == (5, 5, "f1")
+    assert (config.episode.prompt, config.sampling.temperature) == ("upstream", 1.0)
+    assert (config.search.mode, config.search.base_url) == ("simulate_prompt", "http://127.0.0.1:6001/v1")
+    assert (config.rollout.max_new_tokens, config.rollout.max_episode_tokens) == (500, 4096 + 500)
+    # The warm-ups of ZeroSearch's scripts are shares of the steps: 0.95, and 0.285 and 0.015 of PPO.
+    assert config.optimizer.learning_rate == 1e-6
+    assert config.optimizer.warmup_steps == int(203 * (0.285 if algorithm == "ppo" else 0.95))
+    if algorithm == "ppo":
+        assert (config.critic.learning_rate, config.critic.warmup_steps) == (1e-5, int(203 * 0.015))
+        assert (config.ppo.gamma, config.ppo.lam, config.ppo.kl_placement) == (1.0, 1.0, "reward")
+
+
 def test_the_curriculum_spans_the_steps() -> None:
     config = load_config({"model": {"source": "m"}, "noise": {"start_threshold": 0.25, "end_threshold": 0.5}})
     schedule = config.noise.schedule(204)

@@ -1,0 +1,231 @@
+"""Time, from operations and bytes: a pass takes what computing takes, or what reading takes, whichever is longer.
+
+Symbols as in `shapes`. A matrix of R × C costs 2·R·C operations a token, and a backward pass two forward ones (Kaplan
+et al., arXiv 2001.08361, appendix B).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from agents.plan.hardware import Hardware
+from agents.plan.memory import cache_bytes_per_token, trained_parameters
+from agents.plan.settings import Assumptions, RunShape
+from agents.plan.shapes import ModelShape
+
+__all__ = ["TimePlan", "decode_seconds", "forward_flops", "plan_time", "prefill_seconds", "update_seconds"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimePlan:
+    """Seconds of a step, by what they go into, and of the run.
+
+    Attributes:
+        prefill: Reading prompts, anew at each turn or once, as the sampler does.
+        decode: Writing actions.
+        search: Waiting for searches.
+        reference: The reference's log-probs.
+        critic: The critic's values and its update.
+        update: The policy's forward and backward passes and optimizer steps.
+        total_steps: Of the run.
+        evaluation: Measuring before and after, in all.
+    """
+
+    prefill: float
+    decode: float
+    search: float
+    reference: float
+    critic: float
+    update: float
+    total_steps: int
+    evaluation: float
+
+    @property
+    def rollout(self) -> float:
+        """Playing the episodes of a step."""
+        return self.prefill + self.decode + self.search
+
+    @property
+    def step(self) -> float:
+        """A training step."""
+        return self.rollout + self.reference + self.critic + self.update
+
+    @property
+    def run(self) -> float:
+        """The whole run."""
+        return self.step * self.total_steps + self.evaluation
+
+
+def forward_flops(shape: ModelShape, tokens: float, *, context: float, head_tokens: float) -> float:
+    """Operations of a forward pass.
+
+    Args:
+        shape: The model.
+        tokens: Tokens that go through the trunk.
+        context: Tokens that one of them looks at, on average.
+        head_tokens: Tokens that logits are wanted of.
+    """
+    attention = shape.num_attention_layers * 4 * shape.query_width * context
+    return tokens * (2 * shape.layer_parameters + attention) + head_tokens * 2 * shape.embedding_parameters
+
+
+def _pass_overhead(shape: ModelShape, assumptions: Assumptions) -> float:
+    return (shape.num_layers * assumptions.layer_overhead_us + assumptions.pass_overhead_us) * 1e-6
+
+
+def prefill_seconds(
+    shape: ModelShape, hardware: Hardware, assumptions: Assumptions, *, rows: float, prompt: float, passes: float = 1
+) -> float:
+    """Reading prompts of so many rows, in so many batches, on one device."""
+    flops = forward_flops(shape, rows * prompt, context=prompt / 2, head_tokens=rows)
+    return flops / (hardware.peak_tflops * 1e12 * assumptions.mfu) + passes * _pass_overhead(shape, assumptions)
+
+
+def decode_seconds(
+    shape: ModelShape,
+    run: RunShape,
+    hardware: Hardware,
+    assumptions: Assumptions,
+    *,
+    rows: float,
+    prompt: float,
+    mean_tokens: float,
+    longest_tokens: float,
+) -> float:
+    """Writing one action in each row of a batch, until the longest is done; rows that are done leave it.
+
+    Each pass reads all weights once, and the keys and values of the rows that are left.
+    """
+    rate, width = hardware.peak_tflops * 1e12 * assumptions.decode_mfu, run.precision.weight
+    if run.sampler == "vllm":
+        width = min(width, 2)
+    read = hardware.bandwidth_gb_s * 1e9 * assumptions.bandwidth_share
+    context = prompt + mean_tokens / 2
+    live = rows * mean_tokens / longest_tokens  # on average
+    compute = forward_flops(shape, live, context=context, head_tokens=live) / rate
+    weights = (shape.layer_parameters + shape.embedding_parameters) * width
+    cache = live * context * cache_bytes_per_token(shape, run.precision) * width / run.precision.weight
+    return longest_tokens * (max(compute, (weights + cache) / read) + _pass_overhead(shape, assumptions))
+
+
+def update_seconds(
+    shape: ModelShape,
+    run: RunShape,
+    hardware: Hardware,
+    assumptions: Assumptions,
+    *,
+    tokens: float,
+    policy_tokens: float,
+    context: float,
+    backward: bool = True,
+    head: bool = True,
+    checkpointing: bool = False,
+    lora: bool = False,
+) -> float:
+    """A pass over so many tokens of the learner, with its loss, without the optimizer's step.
+
+    Args:
+        shape: The model.
+        run: For its micro-batches.
+        hardware: What computes.
+        assumptions: How well.
+        tokens: Padding included.
+        policy_tokens: Those that have logits.
+        context: Tokens that one looks at, on average.
+        backward: Whether gradients are wanted.
+        head: Whether logits are wanted; a critic has none.
+        checkpointing: Whether the forward pass is made again.
+        lora: Whether only adapters have a gradient: a backward pass then costs one forward pass, not two.
+    """
+    forward = forward_flops(shape, tokens, context=context, head_tokens=policy_tokens if head else 0)
+    passes = 1.0 + (backward * (1.0 if lora else 2.0)) + (1.0 if checkpointing and backward else 0.0)
+    compute = forward * passes / (hardware.peak_tflops * 1e12 * assumptions.mfu)
+    through = policy_tokens * shape.vocabulary * 4 * assumptions.logit_passes * (1.0 if backward else 0.5) * head
+    memory = through / (hardware.bandwidth_gb_s * 1e9 * assumptions.bandwidth_share)
+    micro_batches = math.ceil(tokens / run.tokens_at_once)
+    return compute + memory + micro_batches * passes * _pass_overhead(shape, assumptions)
+
+
+def _optimizer_seconds(parameters: float, hardware: Hardware, assumptions: Assumptions) -> float:
+    """An optimizer step, bound by memory: weights, gradient (clipped, too) and two moments are read and written."""
+    num_bytes = parameters * 4 * 10
+    return num_bytes / (hardware.bandwidth_gb_s * 1e9 * assumptions.bandwidth_share)
+
+
+def _rollout_seconds(
+    shape: ModelShape, run: RunShape, hardware: Hardware, assumptions: Assumptions, episodes: float
+) -> tuple[float, float]:
+    """Seconds of reading and of writing, for so many episodes on one device."""
+    prefill = decode = 0.0
+    longest = min(run.action_tokens * assumptions.longest_action, run.max_new_tokens)
+    for action in range(math.ceil(run.num_actions)):
+        share = min(run.num_actions - action, 1.0)  # the last of 3.5 actions is taken by half of the episodes
+        prompt, rows = run.prompt_before(action), episodes * share
+        batch = max(run.max_batch_tokens // (prompt + run.max_new_tokens), 1)
+        if run.sampler == "vllm":
+            batch = rows  # it admits what its cache has room for
+        num_batches = max(math.ceil(rows / batch), 1)
+        read = prompt
+        if run.sampler == "vllm":
+            # It keeps what it read: the prompt once a question, later turns what is new.
+            read = prompt / run.group_size if action == 0 else run.document_tokens
+        prefill += prefill_seconds(shape, hardware, assumptions, rows=rows, prompt=read, passes=num_batches)
+        decode += num_batches * decode_seconds(
+            shape,
+            run,
+            hardware,
+            assumptions,
+            rows=rows / num_batches,
+            prompt=prompt,
+            mean_tokens=run.action_tokens,
+            longest_tokens=longest,
+        )
+    return prefill, decode
+
+
+def plan_time(shape: ModelShape, run: RunShape, hardware: Hardware, assumptions: Assumptions) -> TimePlan:
+    """Seconds of a step and of the run; of several devices, each has its share of the episodes."""
+    episodes = run.num_episodes / hardware.num_devices
+    prefill, decode = _rollout_seconds(shape, run, hardware, assumptions, episodes)
+    prompt = run.prompt_tokens / run.group_size if run.shared_prompts else run.prompt_tokens
+    padding = 1.0 if run.packing else assumptions.padding
+    tokens = episodes * (prompt + run.episode_tokens - run.prompt_tokens) * padding
+    policy_tokens, context = episodes * min(run.policy_tokens, run.episode_tokens), run.episode_tokens / 2
+    lora = bool(run.lora_rank)
+
+    def learn(*, backward: bool, head: bool = True, lora: bool = lora) -> float:
+        return update_seconds(
+            shape,
+            run,
+            hardware,
+            assumptions,
+            tokens=tokens,
+            policy_tokens=policy_tokens,
+            context=context,
+            backward=backward,
+            head=head,
+            checkpointing=run.gradient_checkpointing,
+            lora=lora,
+        )
+
+    trained = trained_parameters(shape, run.lora_rank) / hardware.num_devices
+    optimizer = run.num_updates * _optimizer_seconds(trained, hardware, assumptions)
+    critic = 0.0
+    if run.has_critic:
+        steps = _optimizer_seconds(shape.trunk_parameters / hardware.num_devices, hardware, assumptions)
+        critic = learn(backward=False, head=False) + run.num_updates * run.num_epochs * steps
+        critic += run.num_epochs * learn(backward=True, head=False, lora=False)
+    wait = run.num_searches * assumptions.search_latency_s / assumptions.search_overlap
+    per_episode = (prefill + decode) / episodes if episodes else 0.0
+    evaluation = per_episode * run.evaluation_episodes / hardware.num_devices
+    return TimePlan(
+        prefill=prefill,
+        decode=decode,
+        search=wait,
+        reference=learn(backward=False) if run.has_reference else 0.0,
+        critic=critic,
+        update=run.num_epochs * (learn(backward=True) + optimizer),
+        total_steps=run.total_steps,
+        evaluation=evaluation,
+    )
