@@ -17,6 +17,7 @@ from agents.lora import LoraPolicy, add_adapters, merge_adapters
 from agents.policy import Policy, load_policy
 from agents.ppo import Ppo
 from agents.reinforce import Reinforce
+from agents.warmstart.imitation import imitate
 from zs_env.questions import QuestionList, load_questions
 from zs_env.types import Question, QuestionSource, SearchEngine
 
@@ -43,13 +44,25 @@ def load_model(
 def starting_policy(config: TrainConfig, *, say: Callable[[str], None] | None = None) -> Policy:
     """What training begins with: the model that the settings name, with adapters if they want LoRA.
 
-    A model that is adapters itself is merged first: the new run begins with what it does.
+    A model that is adapters itself is merged first: the new run begins with what it does. If the settings want it to
+    imitate demonstrations first, it has done so.
     """
     policy = load_model(config, config.model.path, base=config.model.base, say=say)
     if isinstance(policy, LoraPolicy):
         policy = merge_adapters(policy)
     if config.lora.rank:
         policy = add_adapters(policy, config.lora, seed=config.run.seed, source=config.model.source)
+    if config.imitation.num_steps:
+        imitate(
+            policy,
+            config.imitation,
+            episode=config.episode.settings(config.search.topk),
+            optimizer=config.optimizer,
+            batching=policy.batching(config.learner.micro_batch_tokens, config.learner.packing),
+            recompute=config.learner.gradient_checkpointing,
+            seed=config.run.seed,
+            say=say or (lambda line: None),
+        )
     return policy
 
 

@@ -33,6 +33,7 @@ from agents.lora import LoraSettings
 from agents.optimization import OptimizerSettings
 from agents.ppo import CriticSettings, PpoSettings
 from agents.reinforce import ReinforceSettings
+from agents.warmstart.imitation import ImitationSettings
 from zs_env.command_options import with_option
 from zs_env.errors import ConfigError
 
@@ -77,6 +78,7 @@ class TrainConfig:
     reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
+    imitation: ImitationSettings = field(default_factory=ImitationSettings)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     alarm: AlarmSettings = field(default_factory=AlarmSettings)
@@ -93,6 +95,12 @@ class TrainConfig:
                     "only ever warm up."
                 )
         self.own.check(self.training)
+        if self.imitation.num_steps and (self.questions.source, self.questions.split) != ("atlas", "train"):
+            raise ConfigError(
+                "[imitation] shows episodes of the atlas' training split, and training is on "
+                f"{self.questions.source!r}, split {self.questions.split!r}: set its num_steps to 0, or train on the "
+                "atlas."
+            )
         trained, evaluated = self.questions.source, self.evaluation.source or self.questions.source
         if evaluated == "atlas" and self.evaluation.split is None:
             object.__setattr__(self, "evaluation", replace(self.evaluation, split="test"))

@@ -11,6 +11,7 @@ of a head, b queries of a block, n keys that they see.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -44,7 +45,21 @@ def blockwise_attention(
     return out
 
 
-def _keys_of(states: Tensor, segment: Segment) -> Tensor:
+def _rows(states: Tensor, num_key_heads: int) -> Tensor:
+    """[K, T * R, D] of states [H, T, D]: token by token, the heads that share a key head beside each other."""
+    heads, tokens, width = states.shape
+    grouped = states.reshape(num_key_heads, heads // num_key_heads, tokens, width)
+    return grouped.transpose(1, 2).reshape(num_key_heads, -1, width)
+
+
+def _states(rows: Tensor, num_heads: int) -> Tensor:
+    """[H, T, D] of rows [K, T * R, D]."""
+    num_key_heads, _, width = rows.shape
+    grouped = rows.view(num_key_heads, -1, num_heads // num_key_heads, width)
+    return grouped.transpose(1, 2).reshape(num_heads, -1, width)
+
+
+def _seen_by(states: Tensor, segment: Segment) -> Tensor:
     """[K, P + L, D]: what a segment's queries may see, its prefix first."""
     own = states[:, segment.start : segment.end]
     if not segment.prefix_length:
@@ -52,16 +67,17 @@ def _keys_of(states: Tensor, segment: Segment) -> Tensor:
     return torch.cat((states[:, segment.prefix_start : segment.prefix_start + segment.prefix_length], own), dim=1)
 
 
-def _rows(states: Tensor, num_key_heads: int, first: int, end: int) -> Tensor:
-    """[K, R * b, D] of states [H, T, D]: a block's rows of all query heads that share a key head."""
-    return states[:, first:end].reshape(num_key_heads, -1, states.shape[-1])
+@lru_cache(maxsize=8)
+def _later(size: int, device: torch.device) -> Tensor:
+    """[size, 1, size], bool: which keys of a block come after a query of it."""
+    return torch.ones(size, size, dtype=torch.bool, device=device).triu_(1)[:, None]
 
 
 def _weights(queries: Tensor, keys: Tensor, first: int, prefix: int, window: int | None) -> Tensor:
-    """[K, R * b, n], float32: the softmax of a block's scores.
+    """[K, b * R, n], float32: the softmax of a block's scores.
 
     Args:
-        queries: [K, R * b, D], float32, scaled.
+        queries: [K, b * R, D], float32, scaled.
         keys: [K, n, D], float32.
         first: The block's first query within its segment.
         prefix: The prefix's tokens.
@@ -71,13 +87,12 @@ def _weights(queries: Tensor, keys: Tensor, first: int, prefix: int, window: int
     seen = keys.shape[1]
     size = seen - prefix - first  # b
     scores = torch.bmm(queries, keys.transpose(1, 2))
-    square = scores.view(num_key_heads, rows // size, size, seen)
+    square = scores.view(num_key_heads, size, rows // size, seen)
     if size > 1:
-        later = torch.ones(size, size, dtype=torch.bool, device=scores.device).triu_(1)
-        square[..., prefix + first :].masked_fill_(later, -torch.inf)
+        square[..., prefix + first :].masked_fill_(_later(_BLOCK, scores.device)[:size, :, :size], -torch.inf)
     if window is not None and seen > window:
         places = torch.arange(seen, device=scores.device)
-        far = places[prefix + first :, None] - places[None, :] >= window  # [b, n]
+        far = places[prefix + first :, None, None] - places >= window  # [b, 1, n]
         square.masked_fill_(far, -torch.inf)
     return torch.softmax(scores, -1)
 
@@ -93,52 +108,52 @@ class _Blockwise(torch.autograd.Function):
         scale: float,
         window: int | None,
     ) -> Tensor:
-        heads, _, width = queries.shape
-        out = torch.empty_like(queries)
-        at: Segment | None = None
-        for segment, first, end in layout.blocks(_BLOCK):
-            if segment is not at:
-                at = segment
-                own_keys, own_values = _keys_of(keys, segment).float(), _keys_of(values, segment)
-            seen, start = segment.prefix_length + end, segment.start
-            block = _rows(queries, len(keys), start + first, start + end).float() * scale
-            weights = _weights(block, own_keys[:, :seen], first, segment.prefix_length, window)
-            mixed = torch.bmm(weights.to(values.dtype), own_values[:, :seen])
-            out[:, start + first : start + end] = mixed.view(heads, end - first, width)
-        ctx.save_for_backward(queries, keys, values, out)
-        ctx.layout, ctx.scale, ctx.window = layout, scale, window
-        return out
+        heads, shared = len(queries), len(queries) // len(keys)
+        rows = _rows(queries, len(keys))
+        scaled, exact_keys = rows.float() * scale, keys.float()
+        out = torch.empty_like(rows)
+        for segment in layout.segments:
+            own_keys, own_values = _seen_by(exact_keys, segment), _seen_by(values, segment)
+            for first, end in layout.blocks(segment, _BLOCK):
+                block = slice((segment.start + first) * shared, (segment.start + end) * shared)
+                seen = segment.prefix_length + end
+                weights = _weights(scaled[:, block], own_keys[:, :seen], first, segment.prefix_length, window)
+                out[:, block] = torch.bmm(weights.to(values.dtype), own_values[:, :seen])
+        ctx.save_for_backward(rows, keys, values, out)
+        ctx.heads, ctx.layout, ctx.scale, ctx.window = heads, layout, scale, window
+        return _states(out, heads)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
-        queries, keys, values, out = ctx.saved_tensors
+        rows, keys, values, out = ctx.saved_tensors
         layout, scale, window = ctx.layout, ctx.scale, ctx.window
-        heads, _, width = queries.shape
-        to_queries = torch.empty_like(queries)
+        shared = ctx.heads // len(keys)
+        pulls = _rows(gradient, len(keys))
+        scaled, exact_keys = rows.float() * scale, keys.float()
+        to_rows = torch.empty_like(rows)
         to_keys, to_values = torch.zeros_like(keys, dtype=torch.float32), torch.zeros_like(values, dtype=torch.float32)
-        delta = (gradient * out).sum(-1, dtype=torch.float32)  # [H, T]
+        delta = (pulls * out).sum(-1, keepdim=True, dtype=torch.float32)  # [K, T * R, 1]
         for segment in layout.segments:
-            start, prefix = segment.start, segment.prefix_length
-            own_keys, own_values = _keys_of(keys, segment), _keys_of(values, segment)
-            exact_keys = own_keys.float()
-            of_keys, of_values = torch.zeros_like(exact_keys), torch.zeros_like(exact_keys)
-            for first in range(0, segment.length, _BLOCK):
-                end = min(first + _BLOCK, segment.length)
-                seen, places = prefix + end, slice(start + first, start + end)
-                block = _rows(queries, len(keys), start + first, start + end)
-                weights = _weights(block.float() * scale, exact_keys[:, :seen], first, prefix, window)
-                pull = _rows(gradient, len(keys), start + first, start + end)  # [K, R * b, D]
+            prefix, own = segment.prefix_length, slice(segment.start, segment.end)
+            own_keys, own_values = _seen_by(keys, segment), _seen_by(values, segment)
+            own_exact = _seen_by(exact_keys, segment)
+            of_keys, of_values = torch.zeros_like(own_exact), torch.zeros_like(own_exact)
+            for first, end in layout.blocks(segment, _BLOCK):
+                block = slice((segment.start + first) * shared, (segment.start + end) * shared)
+                seen = prefix + end
+                weights = _weights(scaled[:, block], own_exact[:, :seen], first, prefix, window)
+                pull = pulls[:, block]  # [K, b * R, D]
                 of_values[:, :seen] += torch.bmm(weights.to(pull.dtype).transpose(1, 2), pull)
-                errors = torch.bmm(pull, own_values[:, :seen].transpose(1, 2)).float()  # [K, R * b, n]
-                errors -= delta[:, places].reshape(len(keys), -1, 1)
-                errors *= weights
-                errors = errors.mul_(scale).to(queries.dtype)
-                to_queries[:, places] = torch.bmm(errors, own_keys[:, :seen]).view(heads, end - first, width)
-                of_keys[:, :seen] += torch.bmm(errors.transpose(1, 2), block)
-            to_keys[:, start : segment.end] += of_keys[:, prefix:]
-            to_values[:, start : segment.end] += of_values[:, prefix:]
+                # Of the softmax: weights · (gradient - what it is on average), once more times the scale.
+                errors = torch.bmm(pull, own_values[:, :seen].transpose(1, 2))  # [K, b * R, n]
+                errors = weights.mul_(errors - delta[:, block]).mul_(scale).to(rows.dtype)
+                to_rows[:, block] = torch.bmm(errors, own_keys[:, :seen])
+                of_keys[:, :seen] += torch.bmm(errors.transpose(1, 2), rows[:, block])
+            to_keys[:, own] += of_keys[:, prefix:]
+            to_values[:, own] += of_values[:, prefix:]
             if prefix:
                 before = slice(segment.prefix_start, segment.prefix_start + prefix)
                 to_keys[:, before] += of_keys[:, :prefix]
                 to_values[:, before] += of_values[:, :prefix]
+        to_queries = _states(to_rows, ctx.heads)
         return to_queries, to_keys.to(keys.dtype), to_values.to(values.dtype), None, None, None

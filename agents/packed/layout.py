@@ -124,8 +124,8 @@ class PackedLayout:
             mask[one.start : one.end, one.start : one.end] = torch.ones(one.length, one.length, dtype=torch.bool).tril()
         return mask
 
-    def blocks(self, size: int) -> Iterator[tuple[Segment, int, int]]:
-        """The segments' queries in blocks of at most `size`: the segment, first and end within it."""
-        for segment in self.segments:
-            for first in range(0, segment.length, size):
-                yield segment, first, min(first + size, segment.length)
+    @staticmethod
+    def blocks(segment: Segment, size: int) -> Iterator[tuple[int, int]]:
+        """A segment's queries in blocks of at most `size`: the first of each, and its end, within the segment."""
+        for first in range(0, segment.length, size):
+            yield first, min(first + size, segment.length)

@@ -73,6 +73,8 @@ def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, 
                 del record[section][key]
     if not config.lora.rank:
         del record["lora"]
+    if not config.imitation.num_steps:
+        del record["imitation"]
     return {"arm": arm.name, "change": arm.change, "eval_limit": eval_limit, "training": record}
 
 

@@ -110,7 +110,7 @@ def test_gspo_and_gspo_token_have_one_loss_where_an_episode_has_one_advantage(ti
     learner = Learner(tiny_policy, OptimizerSettings(), batching=Batching(max_tokens=50))
 
     def gradient(importance: Any, examples: list[Example]) -> tuple[float, torch.Tensor]:
-        learner.optimizer.zero_grad()
+        learner.parameters.zero_grad()
         loss = PolicyLoss(importance=importance, clip_low=0.5, clip_high=1.0)
         value = learner.accumulate(examples, loss, "sequence_mean")["loss"]
         flat = [part.grad.flatten() for part in tiny_policy.model.parameters() if part.grad is not None]

@@ -212,7 +212,7 @@ def test_a_step_moves_the_adapters_alone(
     after = policy.model.state_dict()
     for name, value in before.items():
         assert torch.equal(value, after[name]) == (".lora_" not in name), name
-    assert len(executor.learner.optimizer.state) == len(policy.adapter_state())
+    assert len(executor.learner.parameters.optimizer.state) == len(policy.adapter_state())
     if executor.critic is not None:
         critic, shared = executor.critic.critic, dict(policy.model.base_model.named_parameters())
         for name, parameter in critic.trunk.named_parameters():
