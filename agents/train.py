@@ -107,6 +107,7 @@ class _Run:
         trained_on, evaluation = training_questions(config), Evaluation(config, policy, engine)
         fingerprints = self._fingerprints(policy, trained_on.fingerprint, evaluation.fingerprint)
         executor = WatchedExecutor(executor_for(config, policy, engine))
+        evaluation.sampler = getattr(executor, "sampler", None)
         trainer = make_algorithm(config, executor, trained_on)
         record = self._begin(fingerprints)
         if self.point is not None and self.point.policy not in (None, policy):
@@ -136,6 +137,7 @@ class _Run:
             logger.close()
         fingerprints["model_after"] = policy.fingerprints()["model"]
         after = evaluation.run("after", say)
+        getattr(executor, "close", lambda: None)()
         summary = {
             "schema": SCHEMA,
             "seed": config.run.seed,

@@ -1,7 +1,7 @@
 """Samplers: whatever turns token ids into more of them, by one protocol.
 
-`transformers` is the default, `vllm` has continuous batching, `openai` plays any server's model, for evaluation; each is
-imported where it is used, so that this package is light.
+`transformers` is the default, `vllm` has continuous batching, `openai` plays any server's model, for evaluation; each
+is imported where it is used, so that this package is light.
 """
 
 from agents.samplers.base import (

@@ -205,9 +205,9 @@ class _EngineThread:
         odd = [logprob for logprob in end.logprobs if not math.isfinite(logprob)]
         if odd:
             return NonFiniteError(
-                f"The engine drew {len(odd)} of {len(end.logprobs)} tokens with a log-prob that isn't finite ({odd[0]}, "
-                "for one): the model's logits are NaN or infinite. The weights have likely diverged: lower the learning "
-                "rate, or load an earlier checkpoint."
+                f"The engine drew {len(odd)} of {len(end.logprobs)} tokens with a log-prob that isn't finite ({odd[0]}"
+                ", for one): the model's logits are NaN or infinite. The weights have likely diverged: lower the "
+                "learning rate, or load an earlier checkpoint."
             )
         try:
             text = self._codec.decode(end.ids[:-1] if end.finish_reason == "eos" else end.ids)
