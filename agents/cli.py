@@ -223,7 +223,7 @@ def _ask(options: argparse.Namespace) -> None:
     has_model = options.model is not None or options.sampler == "openai"
     if has_model == (options.script is not None):
         raise ConfigError(
-            "ask needs either --model (or --sampler openai) or --script (one --script an action), and not both."
+            "ask needs either --model or --script (one --script an action), and not both; --sampler openai is a model."
         )
     if options.script and options.sample:
         raise ConfigError("--sample draws a model's tokens; a --script says what it says.")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from agents.codec import TextCodec
 from agents.conversation import Conversation, EpisodeTask, RolloutSettings
@@ -143,6 +144,7 @@ class _Play:
         self.search_s = 0.0
         self.error: Exception | None = None
         self._sampler = sampler
+        self._streamer = sampler if isinstance(sampler, StreamingSampler) else None
         self._engine = engine
         self._open: dict[ConversationKey, Conversation] = {}
         self._ready: list[Conversation] = []
@@ -150,6 +152,8 @@ class _Play:
         self._generating: asyncio.Future[list[Generation]] | None = None
         self._streaming: dict[asyncio.Future[Generation], Conversation] = {}
         self._searching: dict[asyncio.Future[SearchResult], Conversation] = {}
+        self._done: set[asyncio.Future[Any]] = set()
+        self._wake = asyncio.Event()
 
     async def run(self, conversations: Sequence[Conversation]) -> None:
         """Drive the conversations to their ends."""
@@ -158,8 +162,8 @@ class _Play:
         with ThreadPoolExecutor(1, thread_name_prefix="sampler") as thread:
             try:
                 while self._ready or self._generating or self._streaming or self._searching:
-                    if isinstance(self._sampler, StreamingSampler):
-                        self._submit(self._sampler)
+                    if self._streamer is not None:
+                        self._submit(self._streamer)
                     elif self._ready and self._generating is None:
                         self._start_generating(thread)
                     await self._next()
@@ -189,11 +193,13 @@ class _Play:
                 self._fail([conversation], error)
                 continue
             self._streaming[generating] = conversation
+            self._watch(generating)
 
     def _start_generating(self, thread: ThreadPoolExecutor) -> None:
         self._speaking, self._ready = self._ready, []
         requests = [conversation.request() for conversation in self._speaking]
         self._generating = asyncio.get_running_loop().run_in_executor(thread, self._generate, requests)
+        self._watch(self._generating)
 
     def _generate(self, requests: list[GenerationRequest]) -> list[Generation]:
         began = time.perf_counter()
@@ -202,15 +208,22 @@ class _Play:
         finally:
             self.generate_s += time.perf_counter() - began
 
+    def _watch(self, future: asyncio.Future[Any]) -> None:
+        # `asyncio.wait` would look at all that are pending whenever one is done.
+        future.add_done_callback(self._note)
+
+    def _note(self, future: asyncio.Future[Any]) -> None:
+        self._done.add(future)
+        self._wake.set()
+
     async def _next(self) -> None:
         """Wait until something is done, then go on with everything that is."""
-        pending: set[asyncio.Future[object]] = {*self._searching, *self._streaming}  # type: ignore[arg-type]
-        if self._generating is not None:
-            pending.add(self._generating)  # type: ignore[arg-type]
-        if not pending:  # nobody could be asked
+        if not (self._searching or self._streaming or self._generating):  # nobody could be asked
             return
         began = time.perf_counter()
-        done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        await self._wake.wait()
+        self._wake.clear()
+        done, self._done = self._done, set()
         waited_s = time.perf_counter() - began
         if self._streaming:
             self.generate_s += waited_s
@@ -274,6 +287,7 @@ class _Play:
             for conversation, request in wanted:
                 search = asyncio.ensure_future(_search_one(self._engine, request))
                 self._searching[search] = conversation
+                self._watch(search)
             return
         began = time.perf_counter()
         results = _search_now(self._engine, [request for _, request in wanted])

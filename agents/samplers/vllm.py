@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors.torch import save_file
+
 from agents.errors import ModelError
 from agents.samplers.base import FinishReason, GenerationRequest, SamplingSettings
 from agents.samplers.stepping import Ended, SteppedSampler
@@ -92,12 +94,20 @@ class VllmSampler(SteppedSampler):
                 f"vllm_options has max_model_len={longest!r}, and episodes may have max_episode_tokens="
                 f"{max_model_len}: raise the one or lower the other."
             )
+        _import_vllm()  # before the weights are written for it
         given.setdefault("dtype", str(next(policy.model.parameters()).dtype).removeprefix("torch."))
         given.setdefault("gpu_memory_utilization", _GPU_SHARE)
         with tempfile.TemporaryDirectory(prefix="zs-vllm-") as folder:
             write_for_vllm(policy, Path(folder))
             engine = VllmEngine(Path(folder), policy.eos_ids, given, request_seeds=request_seeds)
         super().__init__(engine, policy.codec, settings)
+
+
+def _import_vllm() -> Any:
+    # With an engine in another process, new weights would have to be sent there.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    return require("vllm", needed_for="Sampling with vllm", install=INSTALL)
 
 
 def write_for_vllm(policy: Policy, folder: Path) -> None:
@@ -126,12 +136,11 @@ class VllmEngine:
     def __init__(
         self, folder: Path, eos_ids: Collection[int], options: Mapping[str, Any], *, request_seeds: bool = False
     ) -> None:
-        # With an engine in another process, new weights would have to be sent there.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-        self._vllm: Any = require("vllm", needed_for="Sampling with vllm", install=INSTALL)
+        self._vllm: Any = _import_vllm()
         self._eos_ids = sorted(eos_ids)
         self._request_seeds = request_seeds
+        # Several workers are processes of their own, and read new weights from a file.
+        self._is_here = all(options.get(f"{kind}_parallel_size", 1) == 1 for kind in ("tensor", "pipeline"))
         self._longest = int(options.get("max_model_len", 0))
         try:
             arguments = self._vllm.EngineArgs(
@@ -190,7 +199,13 @@ class VllmEngine:
             ModelError: It didn't forget them.
         """
         # `apply_model` and the model's own `load_weights` silently do nothing, or fail: vLLM has fused the weights.
-        self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": named_tensors})
+        if self._is_here:
+            self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": named_tensors})
+        else:
+            with tempfile.TemporaryDirectory(prefix="zs-vllm-") as folder:
+                weights = {name: tensor.cpu().contiguous().clone() for name, tensor in named_tensors}
+                save_file(weights, Path(folder) / "model.safetensors")
+                self._engine.collective_rpc("reload_weights", kwargs={"weights_path": folder})
         if not self._engine.reset_prefix_cache():
             raise ModelError("vLLM kept keys and values of the old weights: its prefix cache couldn't be reset.")
 

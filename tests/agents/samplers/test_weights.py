@@ -1,11 +1,14 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from agents.errors import ModelError
+from agents.policy import Policy
+from agents.samplers.vllm import write_for_vllm
 from agents.samplers.weights import base_model_of, named_weights
-from agents.testing import tiny_llama
+from agents.testing import byte_tokenizer, tiny_llama
 
 
 def logits_of(model: Any) -> torch.Tensor:
@@ -66,3 +69,16 @@ def test_an_adapter_that_is_merged_or_off_is_not_added_again() -> None:
 def test_an_adapter_that_is_more_than_a_sum_is_refused() -> None:
     with pytest.raises(ModelError, match=r"q_proj.*only plain LoRA"):
         dict(named_weights(lora_of(tiny_llama(), use_dora=True)))
+
+
+def test_a_model_with_adapters_put_into_it_is_written_whole_for_vllm(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    model = tiny_llama()
+    peft.inject_adapter_in_model(peft.LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False), model)
+    write_for_vllm(Policy(model, byte_tokenizer()), tmp_path)
+    read = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert {file.name for file in tmp_path.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert (logits_of(read) - logits_of(tiny_llama())).abs().max() > 0.01
+    torch.testing.assert_close(logits_of(read), logits_of(model), atol=1e-5, rtol=1e-5)
