@@ -104,7 +104,7 @@ class VllmSampler(SteppedSampler):
 
 
 def _import_vllm() -> Any:
-    # With an engine in another process, new weights would have to be sent there.
+    # With an engine in another process, new weights have to be written for it.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     return require("vllm", needed_for="Sampling with vllm", install=INSTALL)
@@ -140,7 +140,8 @@ class VllmEngine:
         self._eos_ids = sorted(eos_ids)
         self._request_seeds = request_seeds
         # Several workers are processes of their own, and read new weights from a file.
-        self._is_here = all(options.get(f"{kind}_parallel_size", 1) == 1 for kind in ("tensor", "pipeline"))
+        is_alone = all(options.get(f"{kind}_parallel_size", 1) == 1 for kind in ("tensor", "pipeline"))
+        self._is_here = is_alone and os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
         self._longest = int(options.get("max_model_len", 0))
         try:
             arguments = self._vllm.EngineArgs(

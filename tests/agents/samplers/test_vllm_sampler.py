@@ -25,6 +25,7 @@ from agents.optimization import OptimizerSettings
 from agents.policy import Policy
 from agents.samplers import GenerationRequest, PublishedSampler, SamplingSettings, StreamingSampler
 from agents.samplers.vllm import VllmSampler
+from agents.samplers.weights import named_weights
 from agents.testing import byte_tokenizer, tiny_llama
 from agents.trajectory import Trajectory
 from zs_env.engines import make_engine
@@ -124,6 +125,26 @@ class TestWithVllm:
         request = GenerationRequest(prompt_ids=policy.codec.encode("a"), seed=0, max_new_tokens=1024)
         with pytest.raises(ConfigError, match="max_model_len=1024"):
             sampler.generate([request])
+
+    def test_new_weights_go_through_a_file_where_workers_are_processes(
+        self, policy: Policy, sampler: VllmSampler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        request = GenerationRequest(prompt_ids=policy.codec.encode("The capital of"), seed=0, max_new_tokens=1)
+        greedy = sampler.with_settings(SamplingSettings(greedy=True))
+
+        def learner(token: int) -> float:
+            with torch.no_grad():
+                logits = policy.model(torch.tensor([request.prompt_ids])).logits[0, -1]
+            return float(logits.log_softmax(-1)[token])
+
+        monkeypatch.setattr(sampler._thread._engine, "_is_here", False)
+        norm, version = policy.model.model.norm.weight, sampler.weight_version
+        for factor in (0.5, 2.0):  # and back, for the tests that follow
+            with torch.no_grad():
+                norm.mul_(factor)
+            sampler.publish_weights(named_weights(policy.model), version)
+            ((token, logprob),) = ((said.ids[0], said.logprobs[0]) for said in greedy.generate([request]))
+            assert logprob == pytest.approx(learner(token), abs=0.01)
 
     # The last one, as the model speaks less well after it.
     def test_its_log_probs_are_the_learner_s_before_and_after_an_update(
