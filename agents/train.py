@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -64,9 +65,9 @@ def train(
     """
     tell = say or (lambda line: None)
     try:
-        with StopSignals(tell) as signals:
+        with StopSignals(tell) as signals, ExitStack() as closing:
             try:
-                return _Run(config, run, tell, signals).train(logger, executor_for, before)
+                return _Run(config, run, tell, signals, closing).train(logger, executor_for, before)
             except KeyboardInterrupt as interrupt:
                 if str(interrupt) or not (run.is_open and (run.path / "config.json").is_file()):
                     raise
@@ -79,8 +80,8 @@ def train(
 
 
 class _Run:
-    def __init__(self, config: TrainConfig, run: RunFolder, say: Say, signals: StopSignals) -> None:
-        self.config, self.run, self.say, self.signals = config, run, say, signals
+    def __init__(self, config: TrainConfig, run: RunFolder, say: Say, signals: StopSignals, closing: ExitStack) -> None:
+        self.config, self.run, self.say, self.signals, self.closing = config, run, say, signals, closing
         self.began = time.perf_counter()
         self.point: ResumePoint | None = None
 
@@ -107,6 +108,7 @@ class _Run:
         trained_on, evaluation = training_questions(config), Evaluation(config, policy, engine)
         fingerprints = self._fingerprints(policy, trained_on.fingerprint, evaluation.fingerprint)
         executor = WatchedExecutor(executor_for(config, policy, engine))
+        self.closing.callback(getattr(executor, "close", lambda: None))
         evaluation.sampler = getattr(executor, "sampler", None)
         trainer = make_algorithm(config, executor, trained_on)
         record = self._begin(fingerprints)
@@ -137,7 +139,6 @@ class _Run:
             logger.close()
         fingerprints["model_after"] = policy.fingerprints()["model"]
         after = evaluation.run("after", say)
-        getattr(executor, "close", lambda: None)()
         summary = {
             "schema": SCHEMA,
             "seed": config.run.seed,

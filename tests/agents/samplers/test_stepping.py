@@ -143,6 +143,23 @@ def test_a_request_that_is_cancelled_is_dropped_and_the_others_go_on() -> None:
     sampler.close()
 
 
+def test_a_request_that_cannot_be_dropped_ends_unheard_and_the_others_go_on() -> None:
+    class Stubborn(Gated):
+        def drop(self, keys: Collection[str]) -> None:
+            raise RuntimeError("not now")
+
+    engine = Stubborn(lambda said: said * 3)
+    sampler = SteppedSampler(engine, CODEC)
+    futures = [sampler.submit(ask(text)) for text in "ab"]
+    engine.go(1)
+    wait_for(lambda: engine.num_steps == 1)
+    assert futures[0].cancel()
+    engine.go()
+    assert futures[1].result(20).text == "bbb"
+    assert sampler.generate([ask("c")])[0].text == "ccc"
+    sampler.close()
+
+
 def test_a_request_that_the_engine_refuses_fails_alone() -> None:
     class Choosy(ScriptedEngine):
         def add(self, key: str, request: GenerationRequest, settings: SamplingSettings) -> None:
