@@ -204,8 +204,8 @@ class OpenAISampler:
     def record(self) -> dict[str, Any]:
         """What a record says of it, in plain JSON types: the model and what it took, and not where it is."""
         return {
-            "model": self._client.settings.model,
-            "served_as": sorted(self.usage.served_as),
+            "model": _shown(self._client.settings.model),
+            "served_as": sorted(filter(None, map(_shown, self.usage.served_as))),
             "api": self.api,
             "options": self._options,
             "characters_per_token": CHARACTERS_PER_TOKEN,
@@ -330,6 +330,11 @@ class _PolicyClient(ChatClient):
             f"{url} serves {len(names)} models{f' ({shown})' if names else ''}, so that one must be named: give "
             "--model."
         )
+
+
+def _shown(model: str | None) -> str | None:
+    """The name of a model; of a folder on the server's machine the last part alone."""
+    return model.rstrip("/").rpartition("/")[2] if model and model.startswith("/") else model
 
 
 def _as_chat(payload: dict[str, Any]) -> dict[str, Any]:

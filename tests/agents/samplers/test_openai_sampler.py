@@ -134,7 +134,7 @@ def test_a_stop_string_in_a_thought_lets_the_policy_go_on_in_its_own_turn(
 def test_a_base_model_is_given_the_whole_transcript(engine: Any, questions: list[Question]) -> None:
     def script(seen: Seen) -> Do:
         text = "<answer>Karthen" if "</information>" in seen.body["prompt"] else "<search>capital of Dolmira"
-        return as_json({"choices": [{"text": text, "finish_reason": "stop"}], "model": "base-7b"})
+        return as_json({"choices": [{"text": text, "finish_reason": "stop"}], "model": "/data/base-7b/"})
 
     with FaultServer(script) as server:
         sampler = sampler_of(server, SamplingSettings(greedy=True), api="completions")
