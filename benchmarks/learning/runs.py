@@ -50,6 +50,8 @@ def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, 
         ("episode", ("max_turns", "prompt", "reward")),
     ):
         record[section] = {key: record[section][key] for key in keys}
+    if config.sampling.sampler == "transformers":  # the only one when the published records were made
+        del record["sampling"]["sampler"], record["sampling"]["vllm_options"]
     return {"arm": arm.name, "change": arm.change, "eval_limit": eval_limit, "training": record}
 
 
