@@ -17,6 +17,7 @@ from agents.lora import LoraPolicy, add_adapters, merge_adapters
 from agents.policy import Policy, load_policy
 from agents.ppo import Ppo
 from agents.reinforce import Reinforce
+from agents.samplers.base import PublishedSampler, Sampler, SamplingSettings
 from agents.warmstart.imitation import imitate
 from zs_env.questions import QuestionList, load_questions
 from zs_env.types import Question, QuestionSource, SearchEngine
@@ -99,7 +100,18 @@ def make_executor(config: TrainConfig, policy: Policy, engine: SearchEngine) -> 
         sampling=config.sampling.settings(),
         seed=config.run.seed,
         sampler_options=config.sampler_options,
+        sampler=_own_sampler(config, policy),
     )
+
+
+def _own_sampler(config: TrainConfig, policy: Policy) -> Sampler | None:
+    """The sampler that the settings name, if it isn't the policy's own."""
+    if config.sampling.sampler == "transformers":
+        return None
+    from agents.samplers.vllm import VllmSampler
+
+    policy.check_context(config.rollout.max_episode_tokens)  # before minutes are spent on loading it
+    return VllmSampler(policy, config.sampling.settings(), **config.vllm_sampler_options)
 
 
 def make_algorithm(config: TrainConfig, executor: Executor, questions: QuestionSource) -> Algorithm:
@@ -126,12 +138,15 @@ class Evaluation:
 
     Attributes:
         fingerprint: Of its questions; None if nothing is measured.
+        sampler: The training's sampler. One with a copy of the weights plays here, too; else, or if left out, the
+            policy itself does.
     """
 
     def __init__(self, config: TrainConfig, policy: Policy, engine: SearchEngine) -> None:
         settings: EvaluationConfig = config.evaluation
         self._config, self._policy, self._engine = config, policy, engine
         self._questions: list[Question] = []
+        self.sampler: Any = None
         self.fingerprint: str | None = None
         if settings.noise:
             source = load_questions(settings.source or config.questions.source, settings.split)
@@ -141,6 +156,10 @@ class Evaluation:
     def run(self, when: str, say: Callable[[str], None]) -> dict[str, Any]:
         """The record M at each chance of noise."""
         config, measured = self._config, {}
+        samplers = None
+        if isinstance(self.sampler, PublishedSampler):
+            copy: Any = self.sampler
+            samplers = (copy.with_settings(SamplingSettings(greedy=True)), copy.with_settings(SamplingSettings()))
         # Sampled at temperature 1 whatever training samples with, so that runs can be compared.
         for noise in config.evaluation.noise:
             say(f"Measuring {when} training, on {len(self._questions)} questions at noise {noise:g} …")
@@ -153,6 +172,7 @@ class Evaluation:
                 noise_probability=noise,
                 sampled=config.evaluation.sampled,
                 seed=config.evaluation.seed,
+                samplers=samplers,
                 sampler_options=config.sampler_options,
             )
         return measured

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from agents import export
 from agents.flags import FLAGS, PLAYING_FLAGS, add_playing_flags, add_train_flags, origin_of, sections_of
 from agents.plan import command as plan
+from agents.players import add_player_flags, check_player_flags
 from agents.report_html import command as report
 from agents.warmstart import command as warmstart
 from zs_env.curriculum import check_probability, check_whole
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add_playing_flags(
         evaluate, model_help="the policy: a folder in Hugging Face format, a run's folder, or an id of the hub (needed)"
     )
+    add_player_flags(evaluate)
     add("--questions", metavar="SOURCE", default="atlas", help="atlas, a file, or hf:<id> (atlas)")
     add("--split", metavar="NAME", help="the split (test, of atlas)")
     add("--limit", type=int, metavar="N", help="a fixed sample of this many questions (all)")
@@ -60,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     add_playing_flags(
         ask, model_help="the policy: a folder in Hugging Face format, a run's folder, or an id of the hub"
     )
+    add_player_flags(ask)
     add(
         "--script",
         action="append",
@@ -139,7 +142,7 @@ def _settings_for_playing(options: argparse.Namespace) -> Any:
 
     _quiet_transformers()
     sections: dict[str, dict[str, Any]] = {}
-    if options.model:
+    if options.model and options.sampler != "openai":
         sections = read_checkpoint_settings(Path(ModelConfig(source=options.model).path))
     given: dict[str, dict[str, Any]] = {}
     for flag in PLAYING_FLAGS:
@@ -150,7 +153,8 @@ def _settings_for_playing(options: argparse.Namespace) -> Any:
     for name, values in given.items():
         under = sections.get(name, {})
         sections[name] = merge_search(under, values) if name == "search" else under | values
-    sections["model"] = sections.get("model", {}) | {"source": options.model or "scripted"}
+    nameless = "server" if options.sampler == "openai" else "scripted"
+    sections["model"] = sections.get("model", {}) | {"source": options.model or nameless}
     config = load_config(sections, origin="flags or the checkpoint's settings")
     if config.run.threads:
         import torch
@@ -159,41 +163,34 @@ def _settings_for_playing(options: argparse.Namespace) -> Any:
     return config
 
 
-def _load(config: Any) -> Any:
-    """The policy, as the settings want it loaded."""
-    from agents.assembly import load_model
-
-    return load_model(config, config.model.path, base=config.model.base, say=_tell)
-
-
 def _evaluate(options: argparse.Namespace) -> None:
     import time
 
-    from agents.evaluate import evaluate_policy, pick_questions
+    from agents.evaluate import evaluate_samplers, pick_questions
+    from agents.players import load_player
     from agents.report import measure_table
     from agents.runs import describe_machine, write_json
     from zs_env.questions import QuestionList, load_questions
 
-    if options.model is None:
+    if options.model is None and options.sampler != "openai":
         raise ConfigError("eval needs --model: a folder in Hugging Face format, or an id of the hub.")
     config = _settings_for_playing(options)
     split = "test" if options.split is None and options.questions == "atlas" else options.split
     source = load_questions(options.questions, split)
     questions = pick_questions(source, options.limit)
     engine, seed = config.search.make_engine(), config.run.seed
-    policy = _load(config)
-    config = config.fitted(policy.max_context_tokens, _tell)
-    policy.check_context(config.rollout.max_episode_tokens)
+    player = load_player(options, config, _tell)
+    config = player.config
     began = time.perf_counter()
     records = {
-        f"noise_{noise:g}": evaluate_policy(
-            policy,
+        f"noise_{noise:g}": evaluate_samplers(
+            [player.greedy] if options.no_sampled else [player.greedy, player.drawing],
+            player.codec,
             questions,
             engine=engine,
             episode_settings=config.episode.settings(config.search.topk),
-            rollout_settings=config.rollout,
+            rollout_settings=player.rollout,
             noise_probability=noise,
-            sampled=not options.no_sampled,
             seed=seed,
         )
         for noise in (options.noise_probability or (0.0, 0.5))
@@ -207,21 +204,29 @@ def _evaluate(options: argparse.Namespace) -> None:
             "seconds": time.perf_counter() - began,
             "results": records,
             "questions": {"source": source.name, "split": source.split, "n": len(questions)},
-            "settings": {name: config.record()[name] for name in ("model", "search", "episode", "rollout")},
-            "fingerprints": {"questions": picked.fingerprint, **policy.fingerprints()},
+            "settings": {
+                "model": player.record(),
+                **{name: config.record()[name] for name in ("search", "episode", "rollout")},
+            },
+            "fingerprints": {"questions": picked.fingerprint, **player.fingerprints},
             "machine": describe_machine(),
         }
         write_json(options.json, record)
+    player.close()
 
 
 def _ask(options: argparse.Namespace) -> None:
     from agents.ask import answer, find_question
     from agents.codec import TextCodec
+    from agents.players import load_player
     from agents.runs import write_json
-    from agents.samplers import SamplingSettings, ScriptedSampler
+    from agents.samplers import ScriptedSampler
 
-    if (options.model is None) == (options.script is None):
-        raise ConfigError("ask needs either --model or --script (one --script an action), and not both.")
+    has_model = options.model is not None or options.sampler == "openai"
+    if has_model == (options.script is not None):
+        raise ConfigError(
+            "ask needs either --model or --script (one --script an action), and not both; --sampler openai is a model."
+        )
     if options.script and options.sample:
         raise ConfigError("--sample draws a model's tokens; a --script says what it says.")
     config = _settings_for_playing(options)
@@ -231,18 +236,18 @@ def _ask(options: argparse.Namespace) -> None:
 
         codec: TextCodec = TextCodec(byte_tokenizer())
         sampler: Any = ScriptedSampler(codec, options.script)
+        rollout = config.rollout
     else:
-        policy = _load(config)
-        config = config.fitted(policy.max_context_tokens, _tell)
-        policy.check_context(config.rollout.max_episode_tokens)
-        codec, sampler = policy.codec, policy.sampler(SamplingSettings(greedy=not options.sample))
+        player = load_player(options, config, _tell)
+        config, codec, rollout = player.config, player.codec, player.rollout
+        sampler = player.drawing if options.sample else player.greedy
     trajectory = answer(
         question,
         sampler=sampler,
         codec=codec,
         engine=config.search.make_engine(),
         episode_settings=config.episode.settings(config.search.topk),
-        rollout_settings=config.rollout,
+        rollout_settings=rollout,
         noise_probability=options.noise_probability,
         seed=config.run.seed,
     )
@@ -258,6 +263,8 @@ def _check_before(options: argparse.Namespace) -> None:
     noise = getattr(options, "noise_probability", None)
     for probability in noise if isinstance(noise, list) else () if noise is None else (noise,):
         check_probability("--noise-probability", probability)
+    if options.command in ("eval", "ask"):
+        check_player_flags(options)
     if options.command == "warmstart":
         check_whole("--threads", options.threads, least=1)
     for name in ("seed", "limit"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TextCodec"]
+__all__ = ["CharacterCodec", "TextCodec"]
 
 _TAG = re.compile(r"(</?(?:think|search|answer|information)>)")
 _SLOT = "\ue000"
@@ -104,3 +104,27 @@ class TextCodec:
             [{"role": "user", "content": _SLOT}], add_generation_prompt=True, tokenize=False
         )
         return rendered
+
+
+class CharacterCodec(TextCodec):
+    """Takes a text's characters for its tokens, for policies whose tokenizer is on a server."""
+
+    def __init__(self) -> None:
+        self.tokenizer = None
+        self.use_chat_template = False
+
+    def encode(self, text: str) -> list[int]:
+        """The characters' numbers."""
+        return [ord(character) for character in text]
+
+    def encode_first(self, text: str) -> list[int]:
+        """The same: what stands around a first observation is the server's to say."""
+        return self.encode(text)
+
+    def around_first(self) -> tuple[str, str]:
+        """Nothing."""
+        return "", ""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of these characters."""
+        return "".join(map(chr, ids))

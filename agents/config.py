@@ -138,7 +138,21 @@ class TrainConfig:
     @property
     def sampler_options(self) -> dict[str, Any]:
         """What samplers are made with, beside how they draw."""
-        return {"num_workers": self.run.workers, "max_batch_tokens": self.sampling.max_batch_tokens}
+        return {
+            "num_workers": self.run.workers,
+            "max_batch_tokens": self.sampling.max_batch_tokens,
+            "keep_cache": self.sampling.keep_cache,
+            "max_cached_tokens": self.sampling.max_cached_tokens,
+        }
+
+    @property
+    def vllm_sampler_options(self) -> dict[str, Any]:
+        """What `VllmSampler` is made with, beside the policy and how it draws."""
+        return {
+            "max_model_len": self.rollout.max_episode_tokens,
+            "options": self.sampling.vllm_options,
+            "seed": self.run.seed,
+        }
 
     def record(self) -> dict[str, Any]:
         """All settings in plain JSON types, without anything of this machine."""

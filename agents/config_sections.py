@@ -10,6 +10,8 @@ from agents.devices import check_device
 from agents.policy import SETTINGS_FILE, Packing
 from agents.questions import NoiseSchedule
 from agents.samplers.base import SamplingSettings
+from agents.samplers.openai import UNTRAINABLE
+from agents.samplers.vllm import check_vllm_options
 from agents.search_paths import find_paths
 from zs_env.command_options import lay_options
 from zs_env.curriculum import Curriculum, check_probability, check_whole
@@ -327,13 +329,32 @@ class SamplingConfig:
     Attributes:
         temperature: See `SamplingSettings`.
         max_batch_tokens: See `TransformersSampler`.
+        sampler: "transformers" (the learner's own weights, in this process) or "vllm" (a copy of them, in vLLM).
+        vllm_options: What else vLLM takes; see `VllmSampler`.
+        keep_cache: See `TransformersSampler`.
+        max_cached_tokens: See `TransformersSampler`.
     """
 
     temperature: float = 1.0
     max_batch_tokens: int = 65_536
+    sampler: str = "transformers"
+    vllm_options: dict[str, Any] = field(default_factory=dict)
+    keep_cache: bool = True
+    max_cached_tokens: int = 262_144
 
     def __post_init__(self) -> None:
         check_whole("max_batch_tokens", self.max_batch_tokens, least=1)
+        check_whole("max_cached_tokens", self.max_cached_tokens, least=0)
+        if self.sampler == "openai":
+            raise ConfigError(f"sampler = 'openai' is for `eval` and `ask`: {UNTRAINABLE}")
+        if self.sampler not in ("transformers", "vllm"):
+            raise ConfigError(f"sampler must be 'transformers' or 'vllm'; got {self.sampler!r}.")
+        check_vllm_options(self.vllm_options)
+        if self.vllm_options and self.sampler != "vllm":
+            raise ConfigError(
+                f"vllm_options (got {self.vllm_options!r}) has no effect with sampler = {self.sampler!r}: leave it "
+                'out, or set sampler = "vllm".'
+            )
 
     def settings(self) -> SamplingSettings:
         """The sampler's settings."""

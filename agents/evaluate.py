@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.codec import TextCodec
 from agents.conversation import Conversation, EpisodeTask, RolloutSettings, episode_generator, record_search
 from agents.intervals import difference_interval, wilson_interval
 from agents.policy import Policy
@@ -23,7 +24,14 @@ from zs_env.engines.hostile import attack_succeeded
 from zs_env.episode import Episode, EpisodeSettings, Step
 from zs_env.types import Question, QuestionSource, SearchEngine, SearchRequest
 
-__all__ = ["evaluate_callable", "evaluate_policy", "evaluation_tasks", "measure", "pick_questions"]
+__all__ = [
+    "evaluate_callable",
+    "evaluate_policy",
+    "evaluate_samplers",
+    "evaluation_tasks",
+    "measure",
+    "pick_questions",
+]
 
 _EVALUATION_KEY = 1
 _PICK_KEY = 3
@@ -89,21 +97,62 @@ def evaluate_policy(
     if samplers is None:
         greedy = policy.sampler(SamplingSettings(greedy=True), **(sampler_options or {}))
         samplers = (greedy, greedy.with_settings(SamplingSettings(temperature=temperature)))
+    return evaluate_samplers(
+        samplers[: 1 + sampled],
+        policy.codec,
+        questions,
+        engine=engine,
+        episode_settings=episode_settings,
+        rollout_settings=rollout_settings,
+        noise_probability=noise_probability,
+        seed=seed,
+        keep=keep,
+    )
+
+
+def evaluate_samplers(
+    samplers: Sequence[Sampler],
+    codec: TextCodec,
+    questions: Sequence[Question],
+    *,
+    engine: SearchEngine,
+    episode_settings: EpisodeSettings,
+    rollout_settings: RolloutSettings,
+    noise_probability: float = 0.0,
+    seed: int = 0,
+    keep: Callable[[list[Trajectory]], None] | None = None,
+) -> dict[str, Any]:
+    """Play every question once with each sampler.
+
+    Args:
+        samplers: A greedy one, and one that draws if that is wanted, too.
+        codec: Their tokenizer's codec.
+        questions: What is asked, at least one.
+        engine: Who answers searches.
+        episode_settings: The rules.
+        rollout_settings: Budgets in the codec's tokens, and how much may fail.
+        noise_probability: The chance that a search asks for noisy documents.
+        seed: Where noise and sampling come from.
+        keep: Is given the greedy trajectories.
+
+    Returns:
+        See `measure`.
+    """
     played = [
         rollout_sync(
             evaluation_tasks(questions, noise_probability),
             sampler=sampler,
-            codec=policy.codec,
+            codec=codec,
             engine=engine,
             episode_settings=episode_settings,
             settings=rollout_settings,
             seed=seed,
         ).trajectories
-        for sampler in samplers[: 1 + sampled]
+        for sampler in samplers
     ]
     if keep is not None:
         keep(played[0])
-    return measure(played[0], played[1] if sampled else None)
+    return measure(played[0], played[1] if len(played) > 1 else None)
 
 
 def evaluate_callable(

@@ -60,6 +60,7 @@ FLAGS: dict[str, tuple[str, str]] = {
     "max_episode_tokens": ("rollout", "max_episode_tokens"),
     "temperature": ("sampling", "temperature"),
     "max_batch_tokens": ("sampling", "max_batch_tokens"),
+    "sampler": ("sampling", "sampler"),
     "total_steps": ("training", "total_steps"),
     "questions_per_step": ("training", "questions_per_step"),
     "group_size": ("training", "group_size"),
@@ -250,6 +251,7 @@ def add_train_flags(train: argparse.ArgumentParser) -> None:
     add("--num-gpus", type=int, metavar="N", help="another way to say --device: 0 is cpu, 1 is cuda")
     add("--micro-batch-tokens", type=int, metavar="N", help="the most tokens that are differentiated at once")
     add("--max-batch-tokens", type=int, metavar="N", help="the most tokens that are generated side by side")
+    add("--sampler", metavar="NAME", help="who generates: transformers or vllm (transformers)")
 
     add = train.add_argument_group("what is kept").add_argument
     add(

@@ -22,6 +22,7 @@ from agents.gguf import is_gguf, load_gguf
 from agents.head import head_logprobs
 from agents.losses import entropy_from_logits, selective_log_softmax
 from agents.packed import PackedBatch
+from agents.packed.attention import NAME, has_flash_attention, packed_kernel_name
 from agents.packed.support import packed_hidden_states, try_packing
 from agents.samplers.base import SamplingSettings
 from zs_env.errors import ConfigError, ZeroSearchError
@@ -143,6 +144,16 @@ class Policy:
             )
         packed = packing != "padded" and self.unpackable is None
         return Batching(max_tokens=max_tokens, packed=packed, share_prompts=packed and packing != "packed")
+
+    def describe(self, packing: Packing = "auto") -> dict[str, str]:
+        """How a learner computes this model: `layout` of its episodes, and `attention`, the kernel."""
+        batching = self.batching(1, packing)
+        if not batching.packed:
+            return {"layout": "padded", "attention": str(self.model.config._attn_implementation).replace(NAME, "sdpa")}
+        return {
+            "layout": "packed, shared prompts once" if batching.share_prompts else "packed",
+            "attention": packed_kernel_name(self.device, self.model.dtype),
+        }
 
     def token_logprobs(
         self, batch: Batch, *, temperature: float = 1.0, entropy_gradient: bool = False
@@ -311,7 +322,9 @@ def load_policy(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": looks_local}
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, **options)
-        model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, dtype), **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            where, dtype=getattr(torch, dtype), attn_implementation=_attention_for(device, dtype), **options
+        )
         model = model.to(device)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         hint = "" if trust_remote_code else " If the model needs code of its own that you trust, say so."
@@ -322,6 +335,12 @@ def load_policy(
         raise ModelError(f"{where!r} holds adapters: download it into a folder, and give that folder.")
     _own_memory(model)
     return Policy(model, tokenizer, use_chat_template=use_chat_template)
+
+
+def _attention_for(device: str | torch.device, dtype: str) -> str | None:
+    """FlashAttention-2 where it is installed and can compute, else transformers' own choice."""
+    can = torch.device(device).type == "cuda" and dtype in ("bfloat16", "float16")
+    return "flash_attention_2" if can and has_flash_attention() else None
 
 
 def _load_gguf(where: str, dtype: torch.dtype, use_chat_template: bool | None, device: str | torch.device) -> Policy:

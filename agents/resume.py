@@ -47,7 +47,13 @@ _FREE = {
 }
 """What may change when a run goes on: its result is the same."""
 
-_ROUNDING = {"run.threads", "run.device", "learner.micro_batch_tokens", "sampling.max_batch_tokens"}
+_ROUNDING = {
+    "run.threads",
+    "run.device",
+    "learner.micro_batch_tokens",
+    "sampling.max_batch_tokens",
+    "sampling.vllm_options",
+}
 """What may change, too: its result is the same but for rounding, which training amplifies."""
 
 _SOURCES = {"model.source", "model.base", "questions.source", "evaluation.source"}

@@ -1,7 +1,8 @@
 """Playing episodes with a policy: many at once, no barrier between them, token ids in and out.
 
 Each episode goes on as its own search returns: those that can speak are generated together while slow searches of
-others are still under way. This is also the error boundary: whatever an engine (or a reward, or a policy) raises
+others are still under way. With a sampler that takes requests one by one, each goes on as its own generation returns,
+too. This is also the error boundary: whatever an engine (or a reward, or a policy) raises
 becomes a failed trajectory with its error recorded, which is counted and kept out of the loss; nothing of an error's
 text becomes tokens; past a set failure rate the run stops.
 """
@@ -13,15 +14,23 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from agents.codec import TextCodec
 from agents.conversation import Conversation, EpisodeTask, RolloutSettings
 from agents.errors import RolloutError
-from agents.samplers.base import ConversationKey, Generation, GenerationRequest, RememberingSampler, Sampler
+from agents.samplers.base import (
+    ConversationKey,
+    Generation,
+    GenerationRequest,
+    RememberingSampler,
+    Sampler,
+    StreamingSampler,
+)
 from agents.trajectory import Trajectory
 from zs_env.bridge import run_blocking
 from zs_env.episode import EpisodeSettings
-from zs_env.errors import BudgetError, EngineContractError, ZeroSearchError
+from zs_env.errors import BudgetError, EngineContractError, ServiceError, ZeroSearchError
 from zs_env.types import SearchEngine, SearchRequest, SearchResult, SyncSearchEngine
 
 __all__ = ["EpisodeTask", "RolloutResult", "RolloutSettings", "rollout", "rollout_sync"]
@@ -75,7 +84,8 @@ async def rollout(
 
     Args:
         tasks: What to play.
-        sampler: The policy. It is called in a thread of its own, so searches go on meanwhile.
+        sampler: The policy. A `StreamingSampler` is given each request as it comes; any other is called in a thread of
+            its own, so searches go on meanwhile.
         codec: Its tokenizer's codec.
         engine: Who answers searches, one call an episode; an engine that never waits is called directly, with all
             searches that are wanted at that time.
@@ -145,12 +155,16 @@ class _Play:
         self.search_s = 0.0
         self.error: Exception | None = None
         self._sampler = sampler
+        self._streamer = sampler if isinstance(sampler, StreamingSampler) else None
         self._engine = engine
         self._open: dict[ConversationKey, Conversation] = {}
         self._ready: list[Conversation] = []
         self._speaking: list[Conversation] = []
         self._generating: asyncio.Future[list[Generation]] | None = None
+        self._streaming: dict[asyncio.Future[Generation], Conversation] = {}
         self._searching: dict[asyncio.Future[SearchResult], Conversation] = {}
+        self._done: set[asyncio.Future[Any]] = set()
+        self._wake = asyncio.Event()
 
     async def run(self, conversations: Sequence[Conversation]) -> None:
         """Drive the conversations to their ends."""
@@ -158,14 +172,19 @@ class _Play:
         self._open = {conversation.key: conversation for conversation in conversations}
         with ThreadPoolExecutor(1, thread_name_prefix="sampler") as thread:
             try:
-                while self._ready or self._generating or self._searching:
-                    if self._ready and self._generating is None:
+                while self._ready or self._generating or self._streaming or self._searching:
+                    if self._streamer is not None:
+                        self._submit(self._streamer)
+                    elif self._ready and self._generating is None:
                         self._start_generating(thread)
                     await self._next()
                     self._forget([key for key, conversation in self._open.items() if conversation.done])
             finally:
                 for search in self._searching:
                     search.cancel()
+                for generating in self._streaming:
+                    if not generating.cancel() and not generating.cancelled():
+                        generating.exception()  # nobody asks any more; asyncio would complain of that
                 self._forget(list(self._open))
 
     def _forget(self, keys: list[ConversationKey]) -> None:
@@ -175,10 +194,23 @@ class _Play:
         if keys and isinstance(self._sampler, RememberingSampler):
             self._sampler.forget(keys)
 
+    def _submit(self, sampler: StreamingSampler) -> None:
+        """Ask for what each conversation that can speak says next, one by one."""
+        ready, self._ready = self._ready, []
+        for conversation in ready:
+            try:
+                generating = asyncio.wrap_future(sampler.submit(conversation.request()))
+            except Exception as error:
+                self._fail([conversation], error)
+                continue
+            self._streaming[generating] = conversation
+            self._watch(generating)
+
     def _start_generating(self, thread: ThreadPoolExecutor) -> None:
         self._speaking, self._ready = self._ready, []
         requests = [conversation.request() for conversation in self._speaking]
         self._generating = asyncio.get_running_loop().run_in_executor(thread, self._generate, requests)
+        self._watch(self._generating)
 
     def _generate(self, requests: list[GenerationRequest]) -> list[Generation]:
         began = time.perf_counter()
@@ -187,37 +219,73 @@ class _Play:
         finally:
             self.generate_s += time.perf_counter() - began
 
+    def _watch(self, future: asyncio.Future[Any]) -> None:
+        # `asyncio.wait` would look at all that are pending whenever one is done.
+        future.add_done_callback(self._note)
+
+    def _note(self, future: asyncio.Future[Any]) -> None:
+        self._done.add(future)
+        self._wake.set()
+
     async def _next(self) -> None:
         """Wait until something is done, then go on with everything that is."""
-        pending: set[asyncio.Future[object]] = {*self._searching}  # type: ignore[arg-type]
-        if self._generating is not None:
-            pending.add(self._generating)  # type: ignore[arg-type]
-        began, only_searches = time.perf_counter(), self._generating is None
-        done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        if only_searches:
-            self.search_s += time.perf_counter() - began
+        if not (self._searching or self._streaming or self._generating):  # nobody could be asked
+            return
+        began = time.perf_counter()
+        await self._wake.wait()
+        self._wake.clear()
+        done, self._done = self._done, set()
+        waited_s = time.perf_counter() - began
+        if self._streaming:
+            self.generate_s += waited_s
+        elif self._generating is None:
+            self.search_s += waited_s
         # By their own order, not the set's, so that equal runs make equal batches.
         for search in [search for search in self._searching if search in done]:
             conversation = self._searching.pop(search)
             self._observe(conversation, search.result())
         if self._generating is not None and self._generating in done:
             generating, self._generating = self._generating, None
-            self._take(generating)
+            self._take_all(generating)
+        self._take_each([generating for generating in self._streaming if generating in done])
 
-    def _take(self, generating: asyncio.Future[list[Generation]]) -> None:
+    def _take_all(self, generating: asyncio.Future[list[Generation]]) -> None:
         try:
             generations = generating.result()
             if len(generations) != len(self._speaking):
                 raise RuntimeError(f"{len(generations)} generations came back for {len(self._speaking)} requests.")
-        except ZeroSearchError:
-            raise
         except Exception as error:
-            self.error = self.error or error
-            for conversation in self._speaking:
-                conversation.fail(error)
+            self._fail(self._speaking, error)
             return
+        self._take(list(zip(self._speaking, generations, strict=True)))
+
+    def _take_each(self, done: Sequence[asyncio.Future[Generation]]) -> None:
+        spoken: list[tuple[Conversation, Generation]] = []
+        ended = [(self._streaming.pop(generating), generating) for generating in done]
+        for conversation, generating in ended:
+            try:
+                spoken.append((conversation, generating.result()))
+            except asyncio.CancelledError:
+                self._fail([conversation], RuntimeError("The sampler gave up a request that it had taken."))
+            except Exception as error:
+                self._fail([conversation], error)
+        self._take(spoken)
+
+    def _fail(self, conversations: Sequence[Conversation], error: Exception) -> None:
+        """End episodes whose policy failed them.
+
+        Raises:
+            ZeroSearchError: The error itself, if it says that the rollout can't go well.
+        """
+        if isinstance(error, ZeroSearchError) and not isinstance(error, ServiceError):
+            raise error
+        self.error = self.error or error
+        for conversation in conversations:
+            conversation.fail(error)
+
+    def _take(self, spoken: Sequence[tuple[Conversation, Generation]]) -> None:
         wanted: list[tuple[Conversation, SearchRequest]] = []
-        for conversation, generation in zip(self._speaking, generations, strict=True):
+        for conversation, generation in spoken:
             request = self._guard(conversation, lambda c=conversation, g=generation: c.take(g))  # type: ignore[misc]
             if isinstance(request, SearchRequest):
                 wanted.append((conversation, request))
@@ -230,6 +298,7 @@ class _Play:
             for conversation, request in wanted:
                 search = asyncio.ensure_future(_search_one(self._engine, request))
                 self._searching[search] = conversation
+                self._watch(search)
             return
         began = time.perf_counter()
         results = _search_now(self._engine, [request for _, request in wanted])

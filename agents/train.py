@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,9 @@ def train(
     """
     tell = say or (lambda line: None)
     try:
-        with StopSignals(tell) as signals:
+        with StopSignals(tell) as signals, ExitStack() as closing:
             try:
-                return _Run(config, run, tell, signals).train(logger, executor_for, before)
+                return _Run(config, run, tell, signals, closing).train(logger, executor_for, before)
             except KeyboardInterrupt as interrupt:
                 if str(interrupt) or not (run.is_open and (run.path / "config.json").is_file()):
                     raise
@@ -83,8 +84,8 @@ def train(
 
 
 class _Run:
-    def __init__(self, config: TrainConfig, run: RunFolder, say: Say, signals: StopSignals) -> None:
-        self.config, self.run, self.say, self.signals = config, run, say, signals
+    def __init__(self, config: TrainConfig, run: RunFolder, say: Say, signals: StopSignals, closing: ExitStack) -> None:
+        self.config, self.run, self.say, self.signals, self.closing = config, run, say, signals, closing
         self.began = time.perf_counter()
         self.point: ResumePoint | None = None
 
@@ -110,7 +111,11 @@ class _Run:
         config = self.config = self.config.fitted(policy.max_context_tokens, say)
         trained_on, evaluation = training_questions(config), Evaluation(config, policy, engine)
         fingerprints = self._fingerprints(policy, trained_on.fingerprint, evaluation.fingerprint)
+        compute = policy.describe(config.learner.packing)
+        say(f"Episodes are {compute['layout']}; attention: {compute['attention']}.")
         executor = WatchedExecutor(executor_for(config, policy, engine))
+        self.closing.callback(getattr(executor, "close", lambda: None))
+        evaluation.sampler = getattr(executor, "sampler", None)
         trainer = make_algorithm(config, executor, trained_on)
         record = self._begin(fingerprints)
         if self.point is not None and self.point.policy not in (None, policy):
@@ -150,6 +155,7 @@ class _Run:
             "alarms": run.read_lines("alarms.jsonl"),
             "settings": record,
             "fingerprints": fingerprints,
+            "compute": compute,
             "machine": describe_machine(),
         }
         run.write("summary.json", summary)

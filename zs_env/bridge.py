@@ -12,12 +12,13 @@ import inspect
 import os
 import threading
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from zs_env.errors import EngineContractError
 from zs_env.types import SearchEngine, SearchRequest, SearchResult
 
-__all__ = ["run_blocking", "search_async", "search_blocking"]
+__all__ = ["run_blocking", "search_async", "search_blocking", "start"]
 
 T = TypeVar("T")
 
@@ -38,7 +39,12 @@ def _background_loop() -> asyncio.AbstractEventLoop:
 
 def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the shared background loop and wait for it, also from inside another running loop."""
-    return asyncio.run_coroutine_threadsafe(coroutine, _background_loop()).result()
+    return start(coroutine).result()
+
+
+def start(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    """Begin to run a coroutine on the shared background loop; a future that is cancelled cancels it."""
+    return asyncio.run_coroutine_threadsafe(coroutine, _background_loop())
 
 
 def search_blocking(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:

@@ -1,4 +1,4 @@
-"""Everything in this process: the sampler reads the learner's own weights."""
+"""Everything in this process: the sampler reads the learner's own weights, or has a copy that is kept up to date."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from agents.critic import CriticLearner, ValueLossFunction
 from agents.learner import Learner, TokenLossFunction
 from agents.losses import Aggregation
 from agents.rollout import RolloutResult, rollout_sync
-from agents.samplers.base import SamplingSettings
+from agents.samplers.base import PublishedSampler, Sampler, SamplingSettings
+from agents.samplers.weights import named_weights
 from zs_env.episode import EpisodeSettings
+from zs_env.errors import ConfigError
 from zs_env.types import SearchEngine
 
 __all__ = ["LocalExecutor"]
@@ -29,10 +31,13 @@ class LocalExecutor:
         sampling: How tokens are drawn; must be fit for training.
         critic: The critic, for algorithms that have one.
         sampler_options: What else `TransformersSampler` takes.
+        sampler: Who plays instead of a `TransformersSampler`. It draws as `sampling` says and has the policy's weights
+            already; a `PublishedSampler` is given the new ones after each step.
         seed: The run's seed.
 
     Raises:
-        ConfigError: The sampling would bias the ratio, or episodes may be longer than the model's context.
+        ConfigError: The sampling would bias the ratio, the sampler can't be trained with, or episodes may be longer
+            than the model's context.
     """
 
     def __init__(
@@ -46,12 +51,16 @@ class LocalExecutor:
         seed: int,
         critic: CriticLearner | None = None,
         sampler_options: Mapping[str, Any] | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         sampling.check_for_training()
         learner.policy.check_context(rollout_settings.max_episode_tokens)
         self.learner = learner
         self.critic = critic
-        self.sampler = learner.policy.sampler(sampling, **(sampler_options or {}))
+        why_not = getattr(sampler, "untrainable", None)
+        if why_not:
+            raise ConfigError(f"Training can't sample with {type(sampler).__name__}: {why_not}")
+        self.sampler: Any = sampler or learner.policy.sampler(sampling, **(sampler_options or {}))
         self._engine = engine
         self._episode_settings = episode_settings
         self._rollout_settings = rollout_settings
@@ -106,8 +115,16 @@ class LocalExecutor:
         return self.critic.update(examples, loss_function, aggregation=aggregation, learning_rate=learning_rate)
 
     def publish(self, weight_version: int) -> None:
-        """Nothing to copy: the weights are shared; their version is told."""
-        self.sampler.weight_version = weight_version
+        """Where the weights are shared, their version is told; a sampler with a copy is given the new ones."""
+        if isinstance(self.sampler, PublishedSampler):
+            self.sampler.publish_weights(named_weights(self.learner.policy.model), weight_version)
+        else:
+            self.sampler.weight_version = weight_version
+
+    def close(self) -> None:
+        """Let go of a sampler that has a model of its own."""
+        if isinstance(self.sampler, PublishedSampler):
+            self.sampler.close()
 
     def state_dict(self) -> dict[str, Any]:
         """See `Executor.state_dict`."""

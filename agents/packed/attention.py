@@ -22,7 +22,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from agents.packed.blockwise import blockwise_attention
 from agents.packed.layout import PackedLayout
 
-__all__ = ["LAYOUT", "NAME", "flash_packed", "packed_kernel_name", "register", "sdpa_packed"]
+__all__ = ["LAYOUT", "NAME", "flash_packed", "has_flash_attention", "packed_kernel_name", "register", "sdpa_packed"]
 
 NAME = "zerosearch"
 """What the attention function is called in a model's config."""
@@ -44,12 +44,16 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
 
 
+def has_flash_attention() -> bool:
+    """Whether the package `flash-attn` is installed."""
+    return importlib.util.find_spec("flash_attn") is not None
+
+
 def packed_kernel_name(device: torch.device, dtype: torch.dtype) -> str:
     """Which kernel computes packed rows: "blockwise", "flash_attention_2" or "sdpa"."""
     if device.type == "cpu":
         return "blockwise"
-    has_flash = importlib.util.find_spec("flash_attn") is not None
-    return "flash_attention_2" if has_flash and dtype in (torch.float16, torch.bfloat16) else "sdpa"
+    return "flash_attention_2" if has_flash_attention() and dtype in (torch.float16, torch.bfloat16) else "sdpa"
 
 
 def _attention(

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from zs_env.actions import STOP_STRINGS
 from zs_env.curriculum import check_whole
 from zs_env.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "ConversationKey",
     "FinishReason",
     "Generation",
     "GenerationRequest",
+    "PublishedSampler",
     "RememberingSampler",
     "Sampler",
     "SamplingSettings",
+    "StreamingSampler",
 ]
 
 ConversationKey = tuple[int, ...]
@@ -140,3 +146,36 @@ class RememberingSampler(Sampler, Protocol):
 
         It may be called from any thread at any time, also while `generate` is at work.
         """
+
+
+@runtime_checkable
+class StreamingSampler(Sampler, Protocol):
+    """A sampler that takes requests one by one, and works on those that are there side by side.
+
+    A rollout lets each episode go on as its own generation is done, and waits for no other.
+    """
+
+    def submit(self, request: GenerationRequest) -> Future[Generation]:
+        """Ask for one continuation; it returns at once.
+
+        It may be called from any thread at any time. A future that is cancelled is no longer worked on.
+
+        Returns:
+            The generation, or what went wrong with this request alone; a `ZeroSearchError` that isn't a `ServiceError`
+            says that no request can go well.
+        """
+
+
+@runtime_checkable
+class PublishedSampler(Sampler, Protocol):
+    """A sampler with a copy of the weights, which has to be given new ones."""
+
+    def publish_weights(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Take new weights, by their names in Hugging Face format.
+
+        Requests that are under way end with the old weights and those that come later have the new ones, so that each
+        generation has one version.
+        """
+
+    def close(self) -> None:
+        """Let go of its model."""

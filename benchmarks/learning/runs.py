@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ CURVES = ("exact_match", "reward_mean", "searches_per_episode", "entropy", "poli
 
 _LATER: dict[str, tuple[str, ...]] = {
     "model": ("base",),
+    "sampling": ("sampler", "vllm_options", "keep_cache", "max_cached_tokens"),
     "optimizer": ("kind",),
     "critic": ("kind",),
     "training": (
@@ -67,7 +68,10 @@ def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, 
     ):
         record[section] = {key: record[section][key] for key in keys}
     for section, later in _LATER.items():
-        defaults = {item.name: item.default for item in fields(getattr(config, section))}
+        defaults = {
+            item.name: item.default_factory() if item.default is MISSING else item.default  # type: ignore[misc]
+            for item in fields(getattr(config, section))
+        }
         for key in later:
             if section in record and record[section][key] == defaults[key]:
                 del record[section][key]
