@@ -47,15 +47,18 @@ def settings_of(job: Job, sections: dict[str, Any]) -> TrainConfig:
     return load_config(settings, origin="our arm")
 
 
-def take_steps(job: Job, sections: dict[str, Any], turns: Turns) -> None:
+def take_steps(job: Job, settings: dict[str, Any], turns: Turns) -> None:
     """Train with GRPO, a step at a time; see `steps.TakeSteps`."""
+    sections = dict(settings)
+    sampler_options = sections.pop("sampler", {})
     config = settings_of(job, sections)
+    sampler_options = config.sampler_options | sampler_options
     policy = load_model(config, str(job.model))
     workload = Workload(job.scenario, policy.codec, seed=job.seed)
     executor: Any = make_executor(config, policy, WorkloadEngine(workload))
     # Nothing may end a turn before its length does: no stop string, no end-of-turn token.
     sampling = SamplingSettings(temperature=config.sampling.temperature, stop_strings=())
-    sampler = TransformersSampler(policy.model, policy.codec, sampling, eos_ids=(), **config.sampler_options)
+    sampler = TransformersSampler(policy.model, policy.codec, sampling, eos_ids=(), **sampler_options)
     executor.sampler = FixedLengthSampler(sampler, workload)
     questions = [
         Question(id=str(group), question=question, golden_answers=(_RIGHT,))

@@ -81,6 +81,7 @@ def alternate(
         for arm in arms:
             say(f"{job.scenario.name}: loading {arm.name}, and a step to warm up …")
             children.append(_Child(arm, job, threads))
+            children[-1].load()
             children[-1].step(counts=False)
         for repeat in range(repeats):
             # Who comes first changes, so that nobody always follows the same other.
@@ -109,6 +110,9 @@ class _Child:
             text=True,
             env={**os.environ, **_ENVIRONMENT, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
         )
+
+    def load(self) -> None:
+        """Wait until it has loaded everything."""
         self.run.loaded_mb = self._read()["loaded_mb"]
 
     def step(self, *, counts: bool = True) -> Step:

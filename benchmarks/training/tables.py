@@ -55,23 +55,17 @@ def arm_record(run: ArmRun, scenario: Scenario) -> dict[str, Any]:
 
 
 def ratios_of(runs: Sequence[ArmRun]) -> list[Ratio]:
-    """Every arm of ours below every arm of the others, phase by phase."""
+    """Every arm of ours below every arm of the others, and the first of ours below the rest of ours; phase by phase."""
+    ours = [run for run in runs if run.arm.side == "ours"]
+    others = [run for run in runs if run.arm.side != "ours"]
+    pairs = [(other, run) for run in ours for other in others] + [(run, ours[0]) for run in ours[1:]]
     ratios = []
-    for ours in (run for run in runs if run.arm.side == "ours"):
-        for other in (run for run in runs if run.arm.side != "ours"):
-            phases = _PHASES if other.arm.side == "trl" else ("update_s",)
-            ratios += [_ratio(other, ours, phase) for phase in phases]
-            peak = other.peak_mb / ours.peak_mb
-            ratios.append(
-                Ratio(
-                    slower=other.arm.name,
-                    faster=ours.arm.name,
-                    phase="peak memory",
-                    median=peak,
-                    least=peak,
-                    most=peak,
-                )
-            )
+    for slower, faster in pairs:
+        phases = ("update_s",) if slower.arm.side == "plain" else _PHASES
+        ratios += [_ratio(slower, faster, phase) for phase in phases]
+        peak = slower.peak_mb / faster.peak_mb
+        names = {"slower": slower.arm.name, "faster": faster.arm.name}
+        ratios.append(Ratio(**names, phase="peak memory", median=peak, least=peak, most=peak))
     return ratios
 
 

@@ -98,23 +98,37 @@ def test_a_side_that_did_other_work_is_not_compared() -> None:
 def test_a_ratio_spans_what_both_sides_spread_allows() -> None:
     lengths = SCENARIOS["single-turn"].lengths
     step: Callable[[float], Step] = lambda s: Step(rollout_s=s / 2, update_s=s / 2, step_s=s, lengths=lengths)  # noqa: E731
-    our_run = ArmRun(arm_named("ours"), peak_mb=1_000, steps=[step(1.0), step(2.0), step(4.0)])
+    our_run = ArmRun(arm_named("ours-fp32"), peak_mb=1_000, steps=[step(1.0), step(2.0), step(4.0)])
     their_run = ArmRun(arm_named("trl-fp32"), peak_mb=3_000, steps=[step(6.0), step(8.0), step(5.0)])
     ratios = {ratio.phase: ratio for ratio in ratios_of([our_run, their_run])}
     # Medians 6 and 2; at the least 5 over 4, at the most 8 over 1.
     assert [ratios["step"].median, ratios["step"].least, ratios["step"].most] == [3.0, 1.25, 8.0]
     assert ratios["peak memory"].median == 3.0
-    assert "| trl-fp32 / ours | step | 3.00 | 1.25 to 8.00 |" in render(
+    assert "| trl-fp32 / ours-fp32 | step | 3.00 | 1.25 to 8.00 |" in render(
         SCENARIOS["single-turn"], [our_run, their_run], list(ratios.values())
     )
 
 
 def test_every_arms_sections_are_known_or_the_arm_says_what_is_missing() -> None:
-    assert arm_named("ours").missing is None
+    assert arm_named("ours-fp32").missing is None
     unknown = Arm(name="new", side="ours", title="new", settings={"learner": {"no_such_option": True}})
     assert "no_such_option" in str(unknown.missing)
+    unknown = Arm(name="new", side="ours", title="new", settings={"sampler": {"no_such_cache": True}})
+    assert "no_such_cache" in str(unknown.missing)
+    known = Arm(name="old", side="ours", title="old", settings={"sampler": {"compact_below": 0.5}})
+    assert known.missing is None
     for scenario in SCENARIOS:
         assert {arm.side for arm in default_arms(scenario)} == {"ours", "trl", "plain"}
+        assert len({arm.name for arm in ARMS}) == len(ARMS)
+
+
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm.side == "ours"], ids=lambda arm: arm.name)
+def test_every_arm_of_ours_that_can_run_here_does_all_of_the_work(arm: Arm, model: Path) -> None:
+    if arm.missing:
+        pytest.skip(arm.missing)
+    job, turns = Job(model=model, scenario=SCENARIOS["multi-turn"].of(tiny=True)), CountedTurns(1)
+    ours.take_steps(job, arm.settings, turns)
+    assert [step.lengths for step in turns.steps] == [job.scenario.lengths]
 
 
 def test_an_arm_that_cannot_run_is_skipped_unless_it_was_named(
@@ -136,7 +150,7 @@ def test_without_trl_the_error_says_how_to_install_it(
 
 def test_an_unknown_arm_is_an_error_that_names_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["training", "--tiny", "--arms", "tlr"]) == 2
-    assert "Unknown arm 'tlr'. Available: ours" in capsys.readouterr().err
+    assert "Unknown arm 'tlr'. Available: ours-bf16," in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -155,8 +169,8 @@ def test_the_command_prints_tables_and_writes_a_record(tmp_path: Path, capsys: p
         "--json",
         str(file),
     ]
-    assert main([*command, "--arms", "ours", "trl-bf16"]) == 0
-    assert "| trl-bf16 / ours | step |" in capsys.readouterr().out
+    assert main([*command, "--arms", "ours-fp32", "trl-bf16"]) == 0
+    assert "| trl-bf16 / ours-fp32 | step |" in capsys.readouterr().out
     text = file.read_text()
     assert str(tmp_path) not in text
     record = json.loads(text)
@@ -164,7 +178,7 @@ def test_the_command_prints_tables_and_writes_a_record(tmp_path: Path, capsys: p
     assert record["settings"] == {"model": "tiny", "repeats": 2, "warm_up_steps": 1, "threads": 1}
     assert {"torch", "transformers", "trl", "python", "cpus"} <= set(record["machine"])
     [scenario] = record["scenarios"]
-    assert [arm["name"] for arm in scenario["arms"]] == ["ours", "trl-bf16"]
+    assert [arm["name"] for arm in scenario["arms"]] == ["ours-fp32", "trl-bf16"]
     for arm in scenario["arms"]:
         assert [step["lengths"] for step in arm["steps"]] == [scenario["scenario"]["lengths"]] * 2
         assert arm["peak_mb"] >= arm["loaded_mb"] > 0
