@@ -188,5 +188,5 @@ def test_the_command_prints_tables_and_writes_a_record(tmp_path: Path, capsys: p
 @pytest.mark.slow
 def test_an_arm_that_breaks_off_is_an_error_with_what_it_said(capsys: pytest.CaptureFixture[str]) -> None:
     # Seven groups of four are 28 episodes, which micro-batches of eight don't divide.
-    assert main(["training", "--tiny", "--scenarios", "single-turn", "--arms", "trl-bf16", "--groups", "7"]) == 2
+    assert main(["training", "--tiny", "--scenarios", "single-turn", "--arms", "trl-fp32", "--groups", "7"]) == 2
     assert "choose another number of --groups" in capsys.readouterr().err
