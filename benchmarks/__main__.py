@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cost, fanout, latency, learning, planning, retrieval, simulator, throughput, transfer
+from benchmarks import cost, fanout, latency, learning, planning, retrieval, simulator, throughput, training, transfer
 from zs_env.errors import ZeroSearchError
 
 
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cost.add_parser(commands)
     retrieval.add_parser(commands)
     transfer.add_parser(commands)
+    training.add_parser(commands)
     learning.add_parser(commands)
     simulator.add_parser(commands)
     planning.add_parser(commands)

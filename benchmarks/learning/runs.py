@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 
@@ -68,18 +68,20 @@ def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, 
     ):
         record[section] = {key: record[section][key] for key in keys}
     for section, later in _LATER.items():
-        defaults = {
-            item.name: item.default_factory() if item.default is MISSING else item.default  # type: ignore[misc]
-            for item in fields(getattr(config, section))
-        }
+        default = get_type_hints(TrainConfig)[section]
         for key in later:
-            if section in record and record[section][key] == defaults[key]:
+            if section in record and record[section][key] == _default_of(default, key):
                 del record[section][key]
     if not config.lora.rank:
         del record["lora"]
     if not config.imitation.num_steps:
         del record["imitation"]
     return {"arm": arm.name, "change": arm.change, "eval_limit": eval_limit, "training": record}
+
+
+def _default_of(section: type[Any], key: str) -> Any:
+    (item,) = [item for item in fields(section) if item.name == key]
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 def run_arm(
