@@ -60,6 +60,7 @@ def starting_policy(config: TrainConfig, *, say: Callable[[str], None] | None = 
             episode=config.episode.settings(config.search.topk),
             optimizer=config.optimizer,
             batching=policy.batching(config.learner.micro_batch_tokens, config.learner.packing),
+            num_workers=config.run.workers,
             recompute=config.learner.gradient_checkpointing,
             seed=config.run.seed,
             say=say or (lambda line: None),

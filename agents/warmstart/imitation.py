@@ -66,6 +66,7 @@ def imitate(
     episode: EpisodeSettings,
     optimizer: OptimizerSettings,
     batching: Batching,
+    num_workers: int,
     recompute: bool,
     seed: int,
     say: Callable[[str], None] = lambda line: None,
@@ -79,6 +80,7 @@ def imitate(
         episode: The rules, and the prompt: as the policy will meet them.
         optimizer: Its kind and its clip; the learning rate is the settings' own.
         batching: See `Learner`.
+        num_workers: See `Learner`.
         recompute: See `Learner`.
         seed: The run's.
         say: Is told the loss.
@@ -104,7 +106,7 @@ def imitate(
         final_fraction=0.1,
         warmup_steps=min(5, settings.num_steps - 1),
     )
-    learner = Learner(policy, rates, batching=batching, recompute=recompute)
+    learner = Learner(policy, rates, batching=batching, num_workers=num_workers, recompute=recompute)
     losses: list[float] = []
     for step in range(settings.num_steps):
         questions = [world.questions[rng.randrange(len(world.questions))] for _ in range(settings.batch_size)]
