@@ -15,11 +15,23 @@ from agents.errors import HalfUpdatedError, NonFiniteError
 from zs_env.curriculum import check_probability, check_whole
 from zs_env.errors import ConfigError
 
-__all__ = ["OptimizerKind", "OptimizerSettings", "Schedule", "TrainedParameters", "apply_gradients", "make_optimizer"]
+__all__ = [
+    "Masters",
+    "OptimizerKind",
+    "OptimizerSettings",
+    "Schedule",
+    "TrainedParameters",
+    "apply_gradients",
+    "make_optimizer",
+]
 
 OptimizerKind = Literal["adamw", "adafactor"]
 """AdamW (arXiv 1711.05101), which keeps two float32 numbers a weight; or torch's Adafactor (arXiv 1804.04235), which
 keeps a row and a column of them a matrix, and whose learning rate counts in units of a matrix's root mean square."""
+
+Masters = Literal["float32", "none"]
+"""What takes the updates of weights in bfloat16: a copy in float32; or, with none, the weights themselves, each update
+rounded up or down at random so that it is right on average (stochastic rounding; Zamirai et al., arXiv 2010.06192)."""
 
 Schedule = Literal["constant", "linear"]
 """What the learning rate does after its warm-up: it stays, or it falls in a straight line
@@ -32,6 +44,7 @@ class OptimizerSettings:
 
     Attributes:
         kind: See `OptimizerKind`.
+        masters: See `Masters`; of weights in bfloat16 alone.
         learning_rate: At its highest, above 0.
         schedule: See `Schedule`.
         final_fraction: Where a falling rate ends, in [0, 1]: 0 is at nothing, 0.1 at a tenth.
@@ -43,6 +56,7 @@ class OptimizerSettings:
     """
 
     kind: OptimizerKind = "adamw"
+    masters: Masters = "float32"
     learning_rate: float = 1e-6
     schedule: Schedule = "constant"
     final_fraction: float = 0.0
@@ -64,6 +78,8 @@ class OptimizerSettings:
             raise ConfigError(f"betas must be two numbers in [0, 1); got {self.betas!r}.")
         if self.kind not in get_args(OptimizerKind):
             raise ConfigError(f"kind must be one of {get_args(OptimizerKind)}; got {self.kind!r}.")
+        if self.masters not in get_args(Masters):
+            raise ConfigError(f"masters must be one of {get_args(Masters)}; got {self.masters!r}.")
         if self.schedule not in get_args(Schedule):
             raise ConfigError(f"schedule must be one of {get_args(Schedule)}; got {self.schedule!r}.")
         check_probability("final_fraction", self.final_fraction)
@@ -102,7 +118,8 @@ class TrainedParameters:
 
     Weights in bfloat16 have too few digits to take small updates: 1 + 1e-6 is 1. So each has a *master* in float32
     (Micikevicius et al., arXiv 1710.03740): gradients add up on it, the optimizer moves it, and the model's weight is
-    its rounding. A model in float32 is its own master.
+    its rounding. A model in float32 is its own master. With `masters="none"` no copy is kept: one weight after the
+    other is taken to float32, moved, and rounded at random; gradients of micro-batches add up in the weights' own type.
 
     Args:
         parameters: The model's; those that want no gradient are left out.
@@ -110,7 +127,7 @@ class TrainedParameters:
 
     Attributes:
         parameters: Those that are trained.
-        masters: In the same order, what the optimizer moves.
+        masters: In the same order, what the optimizer moves; empty shells between steps where no masters are kept.
     """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], settings: OptimizerSettings) -> None:
@@ -122,19 +139,27 @@ class TrainedParameters:
         self._rounded = [
             (one, master) for one, master in zip(self.parameters, self.masters, strict=True) if one is not master
         ]
+        self.optimizer = make_optimizer(self.masters, settings)  # it looks at their shapes
+        self._generator: torch.Generator | None = None
+        if settings.masters == "none" and self._rounded:
+            self._generator = torch.Generator(self._rounded[0][0].device).manual_seed(0)
+            for _, master in self._rounded:
+                master.data = master.data.new_empty(0)
+            return
         for one, master in self._rounded:
             hook = partial(_move_gradient, master=master)
             one.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
-        self.optimizer = make_optimizer(self.masters, settings)
 
     def add_gradients(self, gradients: Sequence[Tensor | None]) -> None:
         """Add gradients that were computed apart; in the order of `parameters`, or none at all."""
-        for master, gradient in zip(self.masters, gradients, strict=False):
+        for one, gradient in zip(self.masters if self._generator is None else self.parameters, gradients, strict=False):
             if gradient is not None:
-                _add_gradient(master, gradient)
+                _add_gradient(one, gradient)
 
     def step(self, *, loss: float, learning_rate: float) -> float:
         """One optimizer step; see `apply_gradients`."""
+        if self._generator is not None:
+            return self._step_one_by_one(self._generator, loss=loss, learning_rate=learning_rate)
         norm = apply_gradients(self.optimizer, self.settings, loss=loss, learning_rate=learning_rate)
         self._round()
         return norm
@@ -148,22 +173,73 @@ class TrainedParameters:
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state, and the masters where the model's weights are their rounding."""
         state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
-        if self._rounded:
+        if self._generator is not None:
+            state["rounding"] = self._generator.get_state()
+        elif self._rounded:
             state["masters"] = [master.detach() for _, master in self._rounded]
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._generator is not None:
+            self._generator.set_state(state["rounding"])
+            return
         with torch.no_grad():
             for (_, master), saved in zip(self._rounded, state.get("masters", ()), strict=True):
                 master.copy_(saved)
         self._round()
 
+    def _step_one_by_one(self, generator: torch.Generator, *, loss: float, learning_rate: float) -> float:
+        """A step that holds one weight and its gradient in float32 at a time."""
+        found = [one.grad for one in self.parameters if one.grad is not None]
+        norm = math.sqrt(sum(float(gradient.float().norm()) ** 2 for gradient in found))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.zero_grad()
+            raise _not_finite(loss, norm, learning_rate, self.settings)
+        _set_rate(self.optimizer, learning_rate)
+        shorter = min(1.0, self.settings.max_grad_norm / (norm + 1e-6))
+        try:
+            for one, master in zip(self.parameters, self.masters, strict=True):
+                if one.grad is None:
+                    continue
+                gradient, one.grad = one.grad.float() * shorter, None
+                if one is not master:
+                    master.data = one.detach().float()
+                master.grad = gradient
+                self.optimizer.step()  # of this one alone, as no other has a gradient
+                master.grad = None
+                if one is not master:
+                    one.data.copy_(_round_at_random(master.data, generator))
+                    master.data = master.data.new_empty(0)
+        except Exception as error:
+            raise HalfUpdatedError(f"The optimizer's step broke off: {error}") from error
+        return norm
+
     @torch.no_grad()
     def _round(self) -> None:
         for one, master in self._rounded:
             one.copy_(master)
+
+
+def _round_at_random(exact: Tensor, generator: torch.Generator) -> Tensor:
+    """Numbers in float32 as one of the two neighbours that bfloat16 has: the nearer is the likelier, in proportion."""
+    # bfloat16 is the upper half of float32's bits: a random lower half, added, carries with just that chance.
+    dither = torch.randint(0, 1 << 16, exact.shape, generator=generator, device=exact.device, dtype=torch.int32)
+    return dither.add_(exact.view(torch.int32)).bitwise_and_(-(1 << 16)).view(torch.float32)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def _not_finite(loss: float, norm: float, learning_rate: float, settings: OptimizerSettings) -> NonFiniteError:
+    return NonFiniteError(
+        f"The loss is {loss} and the gradient's length {norm}: this step was not applied, the weights are those before "
+        f"it. Lower the learning rate (now {learning_rate:g}), or the clip of the gradient (max_grad_norm="
+        f"{settings.max_grad_norm:g})."
+    )
 
 
 def _add_gradient(master: torch.nn.Parameter, gradient: Tensor) -> None:
@@ -201,13 +277,8 @@ def apply_gradients(
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
     if not (math.isfinite(loss) and math.isfinite(norm)):
         optimizer.zero_grad(set_to_none=True)
-        raise NonFiniteError(
-            f"The loss is {loss} and the gradient's length {norm}: this step was not applied, the weights are those "
-            f"before it. Lower the learning rate (now {learning_rate:g}), or the clip of the gradient (max_grad_norm="
-            f"{settings.max_grad_norm:g})."
-        )
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        raise _not_finite(loss, norm, learning_rate, settings)
+    _set_rate(optimizer, learning_rate)
     try:
         optimizer.step()
     except Exception as error:

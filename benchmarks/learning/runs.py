@@ -36,8 +36,8 @@ CURVES = ("exact_match", "reward_mean", "searches_per_episode", "entropy", "poli
 _LATER: dict[str, tuple[str, ...]] = {
     "model": ("base",),
     "sampling": ("sampler", "vllm_options", "keep_cache", "max_cached_tokens"),
-    "optimizer": ("kind",),
-    "critic": ("kind",),
+    "optimizer": ("kind", "masters"),
+    "critic": ("kind", "masters"),
     "training": (
         "constant_tokens",
         "importance",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from agents import optimization
 from agents.accumulation import Example
 from agents.algorithm import PolicyLoss
-from agents.errors import ModelError
+from agents.errors import ModelError, NonFiniteError
 from agents.learner import Learner
 from agents.optimization import OptimizerSettings, TrainedParameters
 from agents.policy import Policy
@@ -60,14 +62,62 @@ def test_float32_weights_are_their_own_masters_and_frozen_ones_are_left_out() ->
     assert "masters" not in trained.state_dict()
 
 
+def test_rounding_at_random_gives_the_two_neighbours_in_proportion() -> None:
+    # Between 1 and bfloat16's next number, 1 + 2**-7, at a quarter of the way: that one in a quarter of the cases.
+    exact = torch.full((100_000,), 1 + 2.0**-9)
+    for sign in (1, -1):
+        found = optimization._round_at_random(sign * exact, torch.Generator().manual_seed(0))
+        assert set(found.tolist()) == {sign * 1.0, sign * (1 + 2.0**-7)}
+        assert float(found.mean()) == pytest.approx(sign * (1 + 2.0**-9), abs=1e-4)
+        assert torch.equal(found, found.bfloat16().float())
+    same = torch.tensor([0.0, -0.5, 3.0])
+    assert torch.equal(optimization._round_at_random(same, torch.Generator()), same)
+
+
+def test_without_masters_small_updates_are_right_on_average_and_nothing_in_float32_is_kept() -> None:
+    # 40 steps of 1e-4 from 1, as above; each alone would round back.
+    weight = torch.nn.Parameter(torch.ones(200, 100, dtype=torch.bfloat16))
+    trained = TrainedParameters([weight], OptimizerSettings(learning_rate=1e-4, masters="none"))
+    for _ in range(40):
+        weight.sum().backward()
+        trained.step(loss=0.0, learning_rate=1e-4)
+        assert weight.grad is None
+        assert trained.masters[0].numel() == 0
+        assert trained.masters[0].grad is None
+    assert float(weight.detach().float().mean()) == pytest.approx(0.996, abs=1e-4)
+
+
+def test_without_masters_a_gradient_is_shortened_to_the_same_length() -> None:
+    settings = OptimizerSettings(kind="adafactor", max_grad_norm=1.0)
+    moved = []
+    for masters in ("float32", "none"):
+        weight = torch.nn.Parameter(torch.full((4, 4), 2.0, dtype=torch.bfloat16))
+        trained = TrainedParameters([weight], replace(settings, masters=masters))
+        (weight * 10).sum().backward()
+        assert trained.step(loss=0.0, learning_rate=0.5) == pytest.approx(40.0)  # 16 gradients of 10: sqrt(1600)
+        moved.append(weight.detach().float())
+    torch.testing.assert_close(moved[0], moved[1], rtol=0.01, atol=0)
+
+
+def test_without_masters_a_step_that_is_not_finite_changes_nothing() -> None:
+    weight = parameter(1.0)
+    trained = TrainedParameters([weight], OptimizerSettings(masters="none"))
+    weight.sum().backward()
+    with pytest.raises(NonFiniteError, match="The loss is nan"):
+        trained.step(loss=float("nan"), learning_rate=1.0)
+    assert weight.item() == 1.0
+    assert weight.grad is None
+
+
+@pytest.mark.parametrize("masters", ["float32", "none"])
 @pytest.mark.parametrize("kind", ["adamw", "adafactor"])
-def test_going_on_from_a_state_is_as_if_nothing_had_happened(kind: Any) -> None:
+def test_going_on_from_a_state_is_as_if_nothing_had_happened(kind: Any, masters: Any) -> None:
     def steps(trained: TrainedParameters, weight: torch.nn.Parameter, count: int) -> None:
         for _ in range(count):
             (weight**2).sum().backward()
             trained.step(loss=0.0, learning_rate=0.01)
 
-    settings = OptimizerSettings(kind=kind)
+    settings = OptimizerSettings(kind=kind, masters=masters)
     whole = parameter(1.0, -0.5, 0.25)
     trained = TrainedParameters([whole], settings)
     steps(trained, whole, 3)
