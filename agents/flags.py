@@ -27,6 +27,8 @@ FLAGS: dict[str, tuple[str, str]] = {
     "keep_checkpoints": ("run", "keep_checkpoints"),
     "save_trajectories_every": ("run", "save_trajectories_every"),
     "model": ("model", "source"),
+    "dtype": ("model", "dtype"),
+    "trust_remote_code": ("model", "trust_remote_code"),
     "base_model": ("model", "base"),
     "lora_rank": ("lora", "rank"),
     "lora_alpha": ("lora", "alpha"),
@@ -88,7 +90,12 @@ FLAGS: dict[str, tuple[str, str]] = {
     "baseline": ("reinforce", "baseline"),
     "learning_rate": ("optimizer", "learning_rate"),
     "warmup_steps": ("optimizer", "warmup_steps"),
+    "optimizer": ("optimizer", "kind"),
+    "masters": ("optimizer", "masters"),
     "micro_batch_tokens": ("learner", "micro_batch_tokens"),
+    "packing": ("learner", "packing"),
+    "gradient_checkpointing": ("learner", "gradient_checkpointing"),
+    "keep_cache": ("sampling", "keep_cache"),
     "alarm_action": ("alarm", "action"),
     "eval_questions": ("evaluation", "source"),
     "eval_split": ("evaluation", "split"),
@@ -188,7 +195,14 @@ def add_train_flags(train: argparse.ArgumentParser) -> None:
     add(
         "--model",
         metavar="MODEL",
-        help="the policy to start from: a folder in Hugging Face format, a run's folder, or an id of the hub",
+        help="the policy to start from: a folder in Hugging Face format, a run's folder, an id of the hub, or smollm2",
+    )
+    add("--dtype", metavar="NAME", help="type of the weights: float32, or bfloat16 over float32 masters (float32)")
+    add(
+        "--trust-remote-code",
+        action="store_true",
+        default=None,
+        help="let code that comes with the model run here; off unless asked for",
     )
 
     add("--base-model", metavar="MODEL", help=_BASE_HELP)
@@ -250,6 +264,21 @@ def add_train_flags(train: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--num-gpus", type=int, metavar="N", help="another way to say --device: 0 is cpu, 1 is cuda")
     add("--micro-batch-tokens", type=int, metavar="N", help="the most tokens that are differentiated at once")
+    add("--packing", metavar="NAME", help="how episodes are laid out: auto, padded, packed or shared (auto)")
+    add(
+        "--gradient-checkpointing",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="make activations again in the backward pass: less memory, more time",
+    )
+    add("--optimizer", metavar="NAME", help="adamw or adafactor, which keeps next to nothing (adamw)")
+    add("--masters", metavar="NAME", help="what takes updates of bfloat16 weights: float32 or none (float32)")
+    add(
+        "--keep-cache",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="keep keys and values of a conversation from turn to turn, or don't",
+    )
     add("--max-batch-tokens", type=int, metavar="N", help="the most tokens that are generated side by side")
     add("--sampler", metavar="NAME", help="who generates: transformers or vllm (transformers)")
 
