@@ -87,8 +87,13 @@ ARMS: tuple[Arm, ...] = (
     Arm(
         name="ours-lean",
         side="ours",
-        title="ours, bf16, activations made again",
-        settings=_FAST | {"learner": _FAST["learner"] | {"gradient_checkpointing": True}},
+        title="ours, bf16, lean: no masters, Adafactor, activations made again",
+        scenarios=("multi-turn",),
+        settings={
+            "model": {"dtype": "bfloat16"},
+            "optimizer": {"kind": "adafactor", "masters": "none"},
+            "learner": {"micro_batch_tokens": 3_072, "gradient_checkpointing": True},
+        },
     ),
     Arm(
         name="ours-fp32",

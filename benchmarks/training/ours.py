@@ -17,6 +17,8 @@ from agents.samplers.base import (
     SamplingSettings,
 )
 from agents.samplers.transformers import TransformersSampler
+from agents.trajectory import Trajectory
+from benchmarks.training.memory import memory_mb, reset_peak
 from benchmarks.training.steps import Job, Step, Turns
 from benchmarks.training.workload import PROMPT, Lengths, Workload
 from zs_env.questions import QuestionList
@@ -65,7 +67,16 @@ def take_steps(job: Job, settings: dict[str, Any], turns: Turns) -> None:
         for group, question in enumerate(workload.questions)
     ]
     algorithm = make_algorithm(config, executor, QuestionList(questions, name="workload", split=None))
-    number = 0
+    number, rollout_peak_mb = 0, 0.0
+    learn = algorithm.learn
+
+    def watched(step: int, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+        nonlocal rollout_peak_mb
+        rollout_peak_mb = memory_mb()["peak"]
+        reset_peak()
+        return learn(step, trajectories)
+
+    algorithm.learn = watched  # type: ignore[method-assign]
     while turns.begin():
         taken = algorithm.step(number)
         number += 1
@@ -78,7 +89,8 @@ def take_steps(job: Job, settings: dict[str, Any], turns: Turns) -> None:
             trained_tokens=round(policy_tokens * learned),  # all episodes are of one length
         )
         seconds = {name: taken.metrics[name] for name in ("rollout_s", "update_s", "step_s")}
-        turns.report(Step(lengths=lengths, **seconds))
+        peaks = {"rollout_peak_mb": rollout_peak_mb, "update_peak_mb": memory_mb()["peak"]}
+        turns.report(Step(lengths=lengths, **seconds, **peaks))
 
 
 class FixedLengthSampler:

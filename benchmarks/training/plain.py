@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.codec import TextCodec
+from benchmarks.training.memory import memory_mb
 from benchmarks.training.steps import Job, Step, Turns
 from benchmarks.training.workload import Lengths, Workload
 
@@ -58,4 +59,6 @@ def take_steps(job: Job, settings: dict[str, Any], turns: Turns) -> None:
             del output
         model.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - began
-        turns.report(Step(rollout_s=0.0, update_s=seconds, step_s=seconds, lengths=lengths))
+        turns.report(
+            Step(rollout_s=0.0, update_s=seconds, step_s=seconds, lengths=lengths, update_peak_mb=memory_mb()["peak"])
+        )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,10 +20,11 @@ from typing import Any, TextIO
 
 from agents.errors import ModelError
 from benchmarks.training.arms import Arm, arm_named
+from benchmarks.training.memory import memory_mb, reset_peak
 from benchmarks.training.steps import Job, Step
 from benchmarks.training.workload import Lengths, Scenario
 
-__all__ = ["ArmRun", "alternate", "memory_mb", "serve"]
+__all__ = ["ArmRun", "alternate", "serve"]
 
 _MODULES = {
     "ours": "benchmarks.training.ours",
@@ -45,14 +45,27 @@ class ArmRun:
     Attributes:
         arm: Which.
         loaded_mb: Resident memory once everything was loaded, in 10⁶ bytes.
-        peak_mb: The most of it from then on, the warm-up step included.
         steps: Its steps, the warm-up step not among them.
+        warm_up: That step.
     """
 
     arm: Arm
     loaded_mb: float = 0.0
-    peak_mb: float = 0.0
     steps: list[Step] = field(default_factory=list)
+    warm_up: Step | None = None
+
+    @property
+    def peak_mb(self) -> float:
+        """The most resident memory of any step, the warm-up included."""
+        return max(max(step.rollout_peak_mb, step.update_peak_mb) for step in self._all())
+
+    @property
+    def update_peak_mb(self) -> float:
+        """The most resident memory while weights were updated."""
+        return max(step.update_peak_mb for step in self._all())
+
+    def _all(self) -> list[Step]:
+        return self.steps if self.warm_up is None else [self.warm_up, *self.steps]
 
 
 def alternate(
@@ -122,11 +135,12 @@ class _Child:
             self._process.stdin.write("step\n")
             self._process.stdin.flush()
         answer = self._read()
-        self.run.peak_mb = answer.pop("peak_mb")
         step = Step(**{**answer, "lengths": Lengths(**answer["lengths"])})
         step.lengths.check_against(self._wanted, side=self.run.arm.name)
         if counts:
             self.run.steps.append(step)
+        else:
+            self.run.warm_up = step
         return step
 
     def close(self) -> None:
@@ -167,12 +181,13 @@ class _PipeTurns:
     def begin(self) -> bool:
         if not self._has_told:
             self._has_told = True
-            _reset_peak()
             self._tell({"loaded_mb": memory_mb()["now"]})
-        return bool(self._orders.readline())
+        wanted = bool(self._orders.readline())
+        reset_peak()
+        return wanted
 
     def report(self, step: Step) -> None:
-        self._tell({**asdict(step), "peak_mb": memory_mb()["peak"]})
+        self._tell(asdict(step))
 
     def _tell(self, answer: dict[str, Any]) -> None:
         self._answers.write(json.dumps(answer) + "\n")
@@ -192,23 +207,3 @@ def serve(order: str) -> None:
     job = Job(model=Path(wanted["model"]), scenario=Scenario(**wanted["scenario"]), seed=wanted["seed"])
     torch.manual_seed(job.seed)
     import_module(_MODULES[arm.side]).take_steps(job, arm.settings, _PipeTurns(sys.stdin, answers))
-
-
-def memory_mb() -> dict[str, float]:
-    """Resident memory of this process in 10⁶ bytes: `now`, and at its `peak`."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE))
-        return {"now": int(found["VmRSS"]) * 1024 / 1e6, "peak": int(found["VmHWM"]) * 1024 / 1e6}
-    except (OSError, KeyError):  # not Linux
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-        return {"now": peak, "peak": peak}
-
-
-def _reset_peak() -> None:
-    """Forget the peak of loading, where the system can: a peak is to be training's."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

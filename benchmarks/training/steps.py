@@ -21,12 +21,16 @@ class Step:
         update_s: Seconds of all that came after.
         step_s: Both together.
         lengths: What it held.
+        rollout_peak_mb: The most resident memory meanwhile, in 10⁶ bytes.
+        update_peak_mb: The same of the update.
     """
 
     rollout_s: float
     update_s: float
     step_s: float
     lengths: Lengths
+    rollout_peak_mb: float = 0.0
+    update_peak_mb: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

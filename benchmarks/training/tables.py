@@ -12,6 +12,7 @@ from benchmarks.training.workload import Scenario
 
 __all__ = ["Ratio", "arm_record", "ratios_of", "render"]
 
+_MEMORY = "peak memory of the update"
 _PHASES = ("rollout_s", "update_s", "step_s")
 
 
@@ -22,7 +23,7 @@ class Ratio:
     Attributes:
         slower: The arm above the line.
         faster: The arm below it.
-        phase: "rollout", "update", "step" or "peak memory"; of the bare model there is only its "update".
+        phase: "rollout", "update", "step" or "peak memory of the update"; of the bare model there is only its "update".
         median: Median over median.
         least: The least that both sides' spread allows: the best of the one over the worst of the other.
         most: The most that it allows.
@@ -50,6 +51,7 @@ def arm_record(run: ArmRun, scenario: Scenario) -> dict[str, Any]:
         "policy_tokens_per_s": lengths.policy_tokens / median["step_s"],
         "loaded_mb": run.loaded_mb,
         "peak_mb": run.peak_mb,
+        "update_peak_mb": run.update_peak_mb,
         "steps": [asdict(step) for step in run.steps],
     }
 
@@ -63,9 +65,9 @@ def ratios_of(runs: Sequence[ArmRun]) -> list[Ratio]:
     for slower, faster in pairs:
         phases = ("update_s",) if slower.arm.side == "plain" else _PHASES
         ratios += [_ratio(slower, faster, phase) for phase in phases]
-        peak = slower.peak_mb / faster.peak_mb
+        peak = slower.update_peak_mb / faster.update_peak_mb
         names = {"slower": slower.arm.name, "faster": faster.arm.name}
-        ratios.append(Ratio(**names, phase="peak memory", median=peak, least=peak, most=peak))
+        ratios.append(Ratio(**names, phase=_MEMORY, median=peak, least=peak, most=peak))
     return ratios
 
 
@@ -95,8 +97,8 @@ def render(scenario: Scenario, runs: Sequence[ArmRun], ratios: Sequence[Ratio]) 
         f"{scenario.name}: {scenario.groups} groups of {scenario.group_size}, prompts of {scenario.prompt_tokens} "
         f"tokens, {turns}: {lengths.tokens} tokens a step, {lengths.policy_tokens} of them the policy's.",
         "",
-        "| arm | rollout | update | step | tokens/s | policy's tokens/s | loaded | peak |",
-        "|---|---|---|---|---|---|---|---|",
+        "| arm | rollout | update | step | tokens/s | policy's tokens/s | loaded | peak | of the update |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for run in runs:
         record = arm_record(run, scenario)
@@ -105,13 +107,13 @@ def render(scenario: Scenario, runs: Sequence[ArmRun], ratios: Sequence[Ratio]) 
         if run.arm.side == "plain":  # it plays nothing, so it has no whole step
             phases[0] = phases[2] = "—"
             speeds = ["—", "—"]
-        memory = [f"{megabytes / 1000:.2f} GB" for megabytes in (run.loaded_mb, run.peak_mb)]
+        memory = [f"{megabytes / 1000:.2f} GB" for megabytes in (run.loaded_mb, run.peak_mb, run.update_peak_mb)]
         lines.append(f"| {run.arm.name}: {run.arm.title} | {' | '.join([*phases, *speeds, *memory])} |")
     if ratios:
         lines += ["", "| ratio | phase | median over median | least to most |", "|---|---|---|---|"]
     for ratio in ratios:
         # One peak is all that a process has: it has no spread.
-        spread = "" if ratio.phase == "peak memory" else f"{ratio.least:.2f} to {ratio.most:.2f}"
+        spread = "" if ratio.phase == _MEMORY else f"{ratio.least:.2f} to {ratio.most:.2f}"
         lines.append(f"| {ratio.slower} / {ratio.faster} | {ratio.phase} | {ratio.median:.2f} | {spread} |")
     return "\n".join(lines)
 

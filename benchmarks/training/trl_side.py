@@ -14,6 +14,7 @@ import warnings
 from typing import Any
 
 from agents.codec import TextCodec
+from benchmarks.training.memory import memory_mb, reset_peak
 from benchmarks.training.steps import Job, Step, Turns
 from benchmarks.training.workload import Lengths, Workload
 from zs_env.errors import ConfigError, require
@@ -122,6 +123,7 @@ class _Watch:
         self._workload = workload
         self._began = 0.0
         self._rollout_s = 0.0
+        self._rollout_peak_mb = 0.0
         self._batch: dict[str, Any] = {}
 
     def wait(self, control: Any) -> None:
@@ -132,6 +134,8 @@ class _Watch:
 
     def played(self, seconds: float, batch: dict[str, Any]) -> None:
         self._rollout_s, self._batch = seconds, batch
+        self._rollout_peak_mb = memory_mb()["peak"]
+        reset_peak()
 
     def stop(self) -> None:
         seconds = time.perf_counter() - self._began
@@ -147,7 +151,16 @@ class _Watch:
             trained_tokens=int((completion * batch.get("tool_mask", 1))[batch["advantages"] != 0].sum()),
         )
         update_s = seconds - self._rollout_s
-        self._turns.report(Step(rollout_s=self._rollout_s, update_s=update_s, step_s=seconds, lengths=lengths))
+        self._turns.report(
+            Step(
+                rollout_s=self._rollout_s,
+                update_s=update_s,
+                step_s=seconds,
+                lengths=lengths,
+                rollout_peak_mb=self._rollout_peak_mb,
+                update_peak_mb=memory_mb()["peak"],
+            )
+        )
 
 
 def _trainer_class(watch: _Watch) -> Any:

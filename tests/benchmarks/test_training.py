@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -97,13 +96,21 @@ def test_a_side_that_did_other_work_is_not_compared() -> None:
 
 def test_a_ratio_spans_what_both_sides_spread_allows() -> None:
     lengths = SCENARIOS["single-turn"].lengths
-    step: Callable[[float], Step] = lambda s: Step(rollout_s=s / 2, update_s=s / 2, step_s=s, lengths=lengths)  # noqa: E731
-    our_run = ArmRun(arm_named("ours-fp32"), peak_mb=1_000, steps=[step(1.0), step(2.0), step(4.0)])
-    their_run = ArmRun(arm_named("trl-fp32"), peak_mb=3_000, steps=[step(6.0), step(8.0), step(5.0)])
+
+    def step(seconds: float, update_peak_mb: float) -> Step:
+        peaks = {"rollout_peak_mb": 2_000.0, "update_peak_mb": update_peak_mb}
+        return Step(rollout_s=seconds / 2, update_s=seconds / 2, step_s=seconds, lengths=lengths, **peaks)
+
+    our_run = ArmRun(arm_named("ours-fp32"), steps=[step(1.0, 900), step(2.0, 1_000), step(4.0, 800)])
+    their_run = ArmRun(
+        arm_named("trl-fp32"), steps=[step(6.0, 1), step(8.0, 1), step(5.0, 1)], warm_up=step(9.0, 3_000)
+    )
+    assert (our_run.peak_mb, our_run.update_peak_mb) == (2_000, 1_000)
+    assert (their_run.peak_mb, their_run.update_peak_mb) == (3_000, 3_000)
     ratios = {ratio.phase: ratio for ratio in ratios_of([our_run, their_run])}
     # Medians 6 and 2; at the least 5 over 4, at the most 8 over 1.
     assert [ratios["step"].median, ratios["step"].least, ratios["step"].most] == [3.0, 1.25, 8.0]
-    assert ratios["peak memory"].median == 3.0
+    assert ratios["peak memory of the update"].median == 3.0
     assert "| trl-fp32 / ours-fp32 | step | 3.00 | 1.25 to 8.00 |" in render(
         SCENARIOS["single-turn"], [our_run, their_run], list(ratios.values())
     )
@@ -181,6 +188,7 @@ def test_the_command_prints_tables_and_writes_a_record(tmp_path: Path, capsys: p
     assert [arm["name"] for arm in scenario["arms"]] == ["ours-fp32", "trl-bf16"]
     for arm in scenario["arms"]:
         assert [step["lengths"] for step in arm["steps"]] == [scenario["scenario"]["lengths"]] * 2
+        assert arm["peak_mb"] >= arm["update_peak_mb"] > 0
         assert arm["peak_mb"] >= arm["loaded_mb"] > 0
         assert arm["tokens_per_s"] > arm["policy_tokens_per_s"] > 0
 
