@@ -74,8 +74,7 @@ def _attention(
     """
     layout: PackedLayout | None = options.pop(LAYOUT, None)
     if layout is None:
-        rows = query.shape[1] // key.shape[1] * query.shape[2]  # of queries, a key head
-        if attention_mask is not None and query.shape[2] < rows <= _FEW_ROWS and attention_mask.shape[1] == 1:
+        if _is_grouped(query, key, attention_mask):
             return _grouped(query, key, value, attention_mask, scaling), None
         found = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
@@ -92,14 +91,26 @@ def _attention(
     return out.transpose(0, 1)[None], None
 
 
-def _grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
-    """SDPA with a mask, the heads that share a key head as rows of it: no key is copied."""
+def _is_grouped(query: Tensor, key: Tensor, mask: Tensor | None) -> bool:
+    """Whether query heads that share a key head can be rows of it: its mask is given and one for all heads, or a single
+    token sees everything.
+    """
+    length, rows = query.shape[2], query.shape[1] // key.shape[1] * query.shape[2]
+    if not length < rows <= _FEW_ROWS:
+        return False
+    return length == 1 if mask is None else mask.shape[1] == 1
+
+
+def _grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
+    """SDPA with the heads that share a key head as its rows: no key is copied.
+
+    torch's own `enable_gqa` gives the same, on a CPU in bfloat16 five times as slowly.
+    """
     batch, heads, length, width = query.shape
     shared = key.shape[1]
     rows = query.reshape(batch, shared, -1, width)
-    out = functional.scaled_dot_product_attention(
-        rows, key, value, attn_mask=mask[..., : key.shape[2]].repeat(1, 1, heads // shared, 1), scale=scaling
-    )
+    repeated = None if mask is None else mask[..., : key.shape[2]].repeat(1, 1, heads // shared, 1)
+    out = functional.scaled_dot_product_attention(rows, key, value, attn_mask=repeated, scale=scaling)
     return out.reshape(batch, heads, length, width).transpose(1, 2)
 
 
