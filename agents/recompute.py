@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,8 @@ __all__ = ["Recompute"]
 
 
 class Recompute:
-    """While it is entered, a model's layers keep their input alone and are computed again in the backward pass.
+    """While it is entered, by one thread or several, a model's layers keep their input alone and are computed again in
+    the backward pass.
 
     transformers does so for layers in training mode. Here each layer itself is put into it, and what it is made of is
     not: dropout stays off, and the log-probs are those of the sampler.
@@ -39,14 +41,20 @@ class Recompute:
         function = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         for layer in self._layers:
             layer._gradient_checkpointing_func = function
+        self._lock, self._num_inside = threading.Lock(), 0
 
     def __enter__(self) -> None:
-        self._set(True)
+        with self._lock:
+            self._num_inside += 1
+            self._set(True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._set(False)
+        with self._lock:
+            self._num_inside -= 1
+            if not self._num_inside:
+                self._set(False)
 
     def _set(self, on: bool) -> None:
         for layer in self._layers:

@@ -86,7 +86,8 @@ class TransformersSampler:
         self._cache_name = next((name for name in ("cache", "past_key_values") if name in accepted), "")
         if not self._cache_name:
             raise ModelError(f"{type(model).__name__} takes no key-value cache, so it can't be sampled.")
-        self._state_shape = state_shape(model, self._cache_name) if keep_cache else None
+        can_keep = keep_cache and self._takes_positions and self._takes_logits_to_keep
+        self._state_shape = state_shape(model, self._cache_name) if can_keep else None
 
     @property
     def weight_version(self) -> int:
