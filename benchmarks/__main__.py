@@ -6,7 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cost, fanout, latency, learning, planning, retrieval, simulator, throughput, training, transfer
+from benchmarks import (
+    cost,
+    fanout,
+    latency,
+    learning,
+    planning,
+    retrieval,
+    simulator,
+    throughput,
+    training,
+    transfer,
+    utilisation,
+)
 from zs_env.errors import ZeroSearchError
 
 
@@ -21,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     retrieval.add_parser(commands)
     transfer.add_parser(commands)
     training.add_parser(commands)
+    utilisation.add_parser(commands)
     learning.add_parser(commands)
     simulator.add_parser(commands)
     planning.add_parser(commands)

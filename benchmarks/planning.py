@@ -108,28 +108,10 @@ def _policy(config: Any, shape: str | None) -> Any:
 
     if shape is None:
         return load_model(config, config.model.path)
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     from agents.plan import find_shape
-    from agents.policy import Policy
-    from agents.testing import byte_tokenizer
+    from benchmarks.random_models import random_policy
 
-    found = find_shape(shape)
-    made = LlamaConfig(
-        vocab_size=found.vocabulary,
-        hidden_size=found.hidden,
-        intermediate_size=found.intermediate,
-        num_hidden_layers=found.num_layers,
-        num_attention_heads=found.num_heads,
-        num_key_value_heads=found.num_kv_heads,
-        head_dim=found.head_dim,
-        tie_word_embeddings=found.tied,
-        attention_bias=found.qkv_bias,
-        max_position_embeddings=8192,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    return Policy(LlamaForCausalLM(made), byte_tokenizer())
+    return random_policy(find_shape(shape))
 
 
 def _lengths(episodes: list[Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from agents.gguf import load_gguf
 from agents.testing import byte_tokenizer, tiny_llama
-from zs_env.engines.llm.gguf import find_gguf
 from zs_env.errors import ConfigError, require
 
 __all__ = ["ModelChoice", "write_model"]
@@ -38,17 +38,8 @@ def write_model(choice: ModelChoice, folder: Path, *, seed: int = 0) -> None:
 
 
 def _smollm2() -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     require("gguf", needed_for="Reading SmolLM2's file", install='pip install "zerosearch-env[smollm2]"')
-    file = find_gguf("smollm2")
-    read: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    # As it is, it can't be saved: what is read of such a file still counts as quantised.
-    if hasattr(read.config, "quantization_config"):
-        del read.config.quantization_config
-    fresh: Any = type(read)(read.config)
-    fresh.load_state_dict(read.state_dict())
-    return fresh, AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    return load_gguf("smollm2", dtype=torch.float32)
 
 
 def _random() -> tuple[Any, Any]:
