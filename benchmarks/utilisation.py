@@ -14,6 +14,7 @@ import json
 import random
 import statistics
 import time
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -180,9 +181,8 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print a line, and write the record."""
     for name in ("groups", "group_size", "micro_batch_tokens", "repeats"):
         check_whole(f"--{name.replace('_', '-')}", getattr(options, name), least=1)
-    names: tuple[str, ...] = ("device", "hardware", "peak_tflops", "dtype", "groups", "group_size", "micro_batch_tokens")
-    names += ("gradient_checkpointing", "repeats", "threads", "seed")
-    record = measure(options.shape, **{name: getattr(options, name) for name in names})
+    given = {name: value for name, value in vars(options).items() if name in signature(measure).parameters}
+    record = measure(**given)
     if options.json is not None:
         options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     settings, seconds = record["settings"], statistics.median(record["seconds"])
