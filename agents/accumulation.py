@@ -118,14 +118,15 @@ class Accumulator:
                 return loss.detach(), result, ()
             return loss.detach(), result, torch.autograd.grad(loss, parameters.parameters, allow_unused=True)
 
-        for loss, result, gradients in self._map(differentiate, self._micro_batches(examples)):
-            parameters.add_gradients(gradients)
-            totals["loss"] += float(loss)
-            for name, values in result.means.items():
-                totals[name] = totals.get(name, 0.0) + float(values.sum())
-            for name, values in result.maxima.items():
-                largest = float(values.max()) if len(values) else -torch.inf  # the policy may have written nothing
-                maxima[name] = max(maxima.get(name, -torch.inf), largest)
+        with parameters.gathering():
+            for loss, result, gradients in self._map(differentiate, self._micro_batches(examples)):
+                parameters.add_gradients(gradients)
+                totals["loss"] += float(loss)
+                for name, values in result.means.items():
+                    totals[name] = totals.get(name, 0.0) + float(values.sum())
+                for name, values in result.maxima.items():
+                    largest = float(values.max()) if len(values) else -torch.inf  # the policy may have written nothing
+                    maxima[name] = max(maxima.get(name, -torch.inf), largest)
         maxima = {name: 0.0 if value == -torch.inf else value for name, value in maxima.items()}
         loss_value, num_tokens = totals.pop("loss"), max(int(lengths.sum()), 1)
         return {"loss": loss_value, **{name: total / num_tokens for name, total in totals.items()}, **maxima}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
@@ -145,10 +146,22 @@ class TrainedParameters:
             self._generator = torch.Generator(self._rounded[0][0].device).manual_seed(0)
             for _, master in self._rounded:
                 master.data = master.data.new_empty(0)
-            return
-        for one, master in self._rounded:
-            hook = partial(_move_gradient, master=master)
-            one.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """While it is entered, each gradient goes to its master as soon as it is complete, so that no second set of them
+        is held. (Hooks that stayed would take gradients from whoever trains the same weights later.)
+        """
+        handles: list[Any] = []
+        try:
+            if self._generator is None:
+                for one, master in self._rounded:
+                    hook = partial(_move_gradient, master=master)
+                    handles.append(one.register_post_accumulate_grad_hook(hook))  # type: ignore[no-untyped-call]
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def add_gradients(self, gradients: Sequence[Tensor | None]) -> None:
         """Add gradients that were computed apart; in the order of `parameters`, or none at all."""
@@ -160,6 +173,8 @@ class TrainedParameters:
         """One optimizer step; see `apply_gradients`."""
         if self._generator is not None:
             return self._step_one_by_one(self._generator, loss=loss, learning_rate=learning_rate)
+        for one, master in self._rounded:
+            _move_gradient(one, master)
         norm = apply_gradients(self.optimizer, self.settings, loss=loss, learning_rate=learning_rate)
         self._round()
         return norm

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from benchmarks import (
     cost,
     fanout,
+    kernels,
     latency,
     learning,
     planning,
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     transfer.add_parser(commands)
     training.add_parser(commands)
     utilisation.add_parser(commands)
+    kernels.add_parser(commands)
     learning.add_parser(commands)
     simulator.add_parser(commands)
     planning.add_parser(commands)

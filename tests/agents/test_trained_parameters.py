@@ -34,7 +34,8 @@ def test_updates_too_small_for_bfloat16_add_up_in_the_master() -> None:
     trained = TrainedParameters([weight], OptimizerSettings(learning_rate=1e-4))
     (master,) = trained.masters
     for step in range(40):
-        weight.sum().backward()
+        with trained.gathering():
+            weight.sum().backward()
         assert weight.grad is None  # it was moved to the master
         trained.step(loss=0.0, learning_rate=1e-4)
         if step == 0:
@@ -48,11 +49,32 @@ def test_gradients_of_micro_batches_add_up_in_float32() -> None:
     # 1 + 2**-9 + 2**-9: in bfloat16 each sum would round back to 1.
     weight = parameter(2.0)
     trained = TrainedParameters([weight], OptimizerSettings(max_grad_norm=1e9))
-    for factor in (1.0, 2.0**-9, 2.0**-9):
-        (weight * factor).sum().backward()
+    with trained.gathering():
+        for factor in (1.0, 2.0**-9, 2.0**-9):
+            (weight * factor).sum().backward()
     (master,) = trained.masters
     assert master.grad is not None
     assert master.grad.item() == 1 + 2.0**-8
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_who_trains_the_same_weights_later_gets_their_gradients(tokenizer: Any, num_workers: int) -> None:
+    policy = Policy(tiny_llama().bfloat16(), tokenizer)
+    segments = [TokenSegment("prompt", (1, 2, 3), ""), TokenSegment("policy", (4, 5), "", (-5.0, -5.0))]
+    episode = Trajectory(question_id="q", question="?", golden_answers=("x",), group=0, segments=segments)
+    norms = []
+    earlier = []  # learners that are still there
+    for _ in range(2):
+        learner = Learner(
+            policy, OptimizerSettings(), batching=Batching(max_tokens=100, packed=True), num_workers=num_workers
+        )
+        found = learner.update([Example.of(episode, 1.0)], PolicyLoss(), aggregation="token_mean", learning_rate=1e-9)
+        norms.append(found["grad_norm"])
+        earlier.append(learner)
+    assert norms[1] == pytest.approx(norms[0], rel=0.05)
+    assert norms[0] > 0
+    (policy.model.lm_head.weight * 1.0).sum().backward()
+    assert policy.model.lm_head.weight.grad is not None  # nobody takes what isn't theirs
 
 
 def test_float32_weights_are_their_own_masters_and_frozen_ones_are_left_out() -> None:
