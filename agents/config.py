@@ -95,6 +95,19 @@ class TrainConfig:
                     "only ever warm up."
                 )
         self.own.check(self.training)
+        for section in ("optimizer", "critic") if self.run.algorithm == "ppo" else ("optimizer",):
+            if getattr(self, section).masters == "none" and (self.model.dtype == "float32" or self.lora.rank):
+                what = "LoRA's factors are float32" if self.lora.rank else "the weights are float32"
+                raise ConfigError(
+                    f"[{section}] masters='none' is for weights in bfloat16 that are trained, and {what}: leave it out"
+                    + (", or set --dtype bfloat16." if not self.lora.rank else ".")
+                )
+        if self.imitation.num_steps and self.lora.rank and self.training.kl_coef:
+            raise ConfigError(
+                "[imitation] with LoRA and a KL penalty would pull to the model before the imitation, since LoRA's "
+                "reference is the model without its factors: set kl_coef to 0, or imitate in a run of its own and "
+                "start this one from its checkpoint, which merges it."
+            )
         if self.imitation.num_steps and (self.questions.source, self.questions.split) != ("atlas", "train"):
             raise ConfigError(
                 "[imitation] shows episodes of the atlas' training split, and training is on "

@@ -37,6 +37,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="how it is asked (as in its training, else default): default, short, or a text",
     )
     add("--base-model", metavar="MODEL", help="of a LoRA policy: the model that it was trained over, if it isn't found")
+    add(
+        "--trust-remote-code", action="store_true", help="let code that comes with the model run here; off unless asked"
+    )
     add("--adapters", action="store_true", help="of a LoRA policy: keep the adapters alone instead of merging them")
     parser.set_defaults(run=run)
 
@@ -53,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
         prompt=options.prompt,
         base=options.base_model,
         adapters=options.adapters,
+        trust_remote_code=options.trust_remote_code,
     )
     sys.stdout.write(f"The model is in {options.out}; {options.out / 'README.md'} says how to use it.\n")
 
@@ -65,6 +69,7 @@ def export(
     prompt: str | None = None,
     base: str | None = None,
     adapters: bool = False,
+    trust_remote_code: bool = False,
 ) -> None:
     """Write a policy as a clean folder in Hugging Face format, whole or not at all.
 
@@ -77,6 +82,7 @@ def export(
         prompt: How it is asked; left out: as it was in training, which its `zerosearch.json` says, else "default".
         base: Of a LoRA policy: see `load_policy`.
         adapters: Of a LoRA policy: write the adapters alone, in peft's format.
+        trust_remote_code: See `load_policy`.
 
     Raises:
         ConfigError: The folder exists or can't be made, the type or the prompt is unknown, or there are no adapters.
@@ -107,7 +113,13 @@ def export(
     if dtype not in _DTYPES:
         raise ConfigError(f"--dtype must be one of {', '.join(_DTYPES)}; got {dtype!r}.")
     loaded = "float32" if not notes.get("model") else str(notes["model"].get("dtype") or "float32")
-    policy = load_policy(source, dtype=loaded, use_chat_template=notes.get("model", {}).get("chat_template"), base=base)
+    policy = load_policy(
+        source,
+        dtype=loaded,
+        use_chat_template=notes.get("model", {}).get("chat_template"),
+        base=base,
+        trust_remote_code=trust_remote_code,
+    )
     summary, settings = _record_of(source, policy.fingerprints()["model"])
     lora = _lora_facts(policy, merged=not adapters)
     if adapters and not isinstance(policy, LoraPolicy):

@@ -104,6 +104,7 @@ FLAGS: dict[str, tuple[str, str]] = {
 """Flag of `train` to section and key; of several sections, that of the algorithm that is run."""
 
 PLAYING_FLAGS = (
+    "trust_remote_code",
     "base_model",
     "search_mode",
     "simulation_llm",
@@ -174,10 +175,20 @@ def _add_machine_flags(group: argparse._ArgumentGroup) -> None:
     add("--device", metavar="DEVICE", help=_DEVICE_HELP)
 
 
+def _add_trust(add: Callable[..., object]) -> None:
+    add(
+        "--trust-remote-code",
+        action="store_true",
+        default=None,
+        help="let code that comes with the model run here; off unless asked for, whatever a checkpoint says",
+    )
+
+
 def add_playing_flags(command: argparse.ArgumentParser, *, model_help: str) -> None:
     """Add `PLAYING_FLAGS` and `--model`, in groups."""
     command.add_argument("--model", metavar="MODEL", help=model_help)
     command.add_argument("--base-model", metavar="MODEL", help=_BASE_HELP)
+    _add_trust(command.add_argument)
     _add_search_flags(command.add_argument_group("search"))
     _add_episode_flags(command.add_argument_group("episodes"))
     _add_machine_flags(command.add_argument_group("machine"))
@@ -198,12 +209,7 @@ def add_train_flags(train: argparse.ArgumentParser) -> None:
         help="the policy to start from: a folder in Hugging Face format, a run's folder, an id of the hub, or smollm2",
     )
     add("--dtype", metavar="NAME", help="type of the weights: float32, or bfloat16 over float32 masters (float32)")
-    add(
-        "--trust-remote-code",
-        action="store_true",
-        default=None,
-        help="let code that comes with the model run here; off unless asked for",
-    )
+    _add_trust(add)
 
     add("--base-model", metavar="MODEL", help=_BASE_HELP)
     add("--lora-rank", type=int, metavar="R", help="train factors of this rank beside frozen weights (0: no LoRA)")

@@ -95,8 +95,9 @@ class _HeadLogprobs(torch.autograd.Function):
                 found = logits.gather(1, places[:, None])[:, 0]
                 chosen[tokens] = torch.where(inside, found, chosen[tokens])
                 new = torch.maximum(largest, logits.amax(1))
-                old = (largest - new).exp()
-                shifted = (logits - new[:, None]).exp_()
+                base = new.nan_to_num(neginf=0.0)  # until an entry is above -inf
+                old = (largest - base).exp()
+                shifted = (logits - base[:, None]).exp_()
                 total = total * old + shifted.sum(1)
                 # The sum of p·z, not yet divided; an entry of logit -inf adds nothing.
                 mean = mean * old + shifted.mul_(logits.nan_to_num_(neginf=0.0)).sum(1)

@@ -149,8 +149,9 @@ class TrainedParameters:
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
-        """While it is entered, each gradient goes to its master as soon as it is complete, so that no second set of them
-        is held. (Hooks that stayed would take gradients from whoever trains the same weights later.)
+        """While it is entered, each gradient goes to its master as soon as it is complete: no second set is ever held.
+
+        Hooks that stayed would take gradients from whoever trains the same weights later.
         """
         handles: list[Any] = []
         try:

@@ -99,8 +99,18 @@ class Policy:
 
     @property
     def max_context_tokens(self) -> int | None:
-        """The longest text that the model's positions are made for; None if its config doesn't say."""
-        value = getattr(self.model.config, "max_position_embeddings", None)
+        """The longest text that the model's positions are made for; None if its config doesn't say.
+
+        Where they are stretched by the longest text of a batch ("dynamic" and "longrope" in transformers), it is the
+        length up to which they aren't: beyond it, a token's log-prob would depend on other episodes.
+        """
+        config = self.model.config
+        rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+        value = getattr(config, "max_position_embeddings", None)
+        if isinstance(rope, dict) and rope.get("rope_type") in ("dynamic", "longrope"):
+            value = rope.get("original_max_position_embeddings") or getattr(
+                config, "original_max_position_embeddings", value
+            )
         return value if isinstance(value, int) and value > 0 else None
 
     def check_context(self, num_tokens: int) -> None:
@@ -172,6 +182,9 @@ class Policy:
             row = packed_hidden_states(self.model.base_model, batch.ids.to(self.device), batch.layout)  # [T, H]
             hidden, targets = row[batch.places.to(self.device)], batch.targets.to(self.device)
             return self._head_logprobs(hidden, targets, temperature, entropy_gradient)
+        if batch.ids.shape[1] < 2:  # nothing is predicted, and some models don't take a text of no tokens
+            none = torch.zeros(0, device=self.device, requires_grad=True)
+            return TokenLogprobs(none, none.detach())
         ids = batch.ids.to(self.device)
         before = batch.policy_mask[:, 1:].to(self.device)  # [B, T - 1]: the places whose next token is the policy's
         targets = ids[:, 1:][before]  # [N]
@@ -327,7 +340,11 @@ def load_policy(
         )
         model = model.to(device)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        hint = "" if trust_remote_code else " If the model needs code of its own that you trust, say so."
+        hint = (
+            ""
+            if trust_remote_code
+            else " If the model needs code of its own that you trust, say so: --trust-remote-code."
+        )
         if not path.exists():
             hint += f" (There is no folder {where!r} here, so it was taken for an id of the hub.)"
         raise ModelError(f"Can't load {where!r} as a causal language model: {error}{hint}") from error

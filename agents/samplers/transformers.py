@@ -88,6 +88,8 @@ class TransformersSampler:
             raise ModelError(f"{type(model).__name__} takes no key-value cache, so it can't be sampled.")
         can_keep = keep_cache and self._takes_positions and self._takes_logits_to_keep
         self._state_shape = state_shape(model, self._cache_name) if can_keep else None
+        # Rows of one length need no padding, which not every recurrent model leaves out of its states.
+        self._pads = self._state_shape is not None or self._padding_changes_nothing()
 
     @property
     def weight_version(self) -> int:
@@ -135,13 +137,38 @@ class TransformersSampler:
         widest = 0
         for index in sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids)):
             width = len(requests[index].prompt_ids) + requests[index].max_new_tokens
-            if chunks and (len(chunks[-1]) + 1) * max(widest, width) <= self._max_batch_tokens:
+            alike = (
+                self._pads or not chunks or len(requests[chunks[-1][0]].prompt_ids) == len(requests[index].prompt_ids)
+            )
+            if chunks and alike and (len(chunks[-1]) + 1) * max(widest, width) <= self._max_batch_tokens:
                 chunks[-1].append(index)
                 widest = max(widest, width)
             else:
                 chunks.append([index])
                 widest = width
         return chunks
+
+    @torch.inference_mode()
+    def _padding_changes_nothing(self) -> bool:
+        """Whether rows padded on the left get the logits that they get alone, at the prompt's end and a token later."""
+        requests = [
+            GenerationRequest(prompt_ids=[token % self._vocabulary_size for token in ids], seed=0, max_new_tokens=2)
+            for ids in ((1, 5, 2, 7, 3, 1), (4, 2))
+        ]
+        next_tokens = torch.tensor([3, 1]) % self._vocabulary_size
+
+        def logits_of(rows: list[int]) -> list[Tensor]:
+            batch = _Batch(self, [requests[row] for row in rows], 2)
+            first = batch.logits().float()
+            batch.append(next_tokens[rows])
+            return [first, batch.logits().float()]
+
+        together, alone = logits_of([0, 1]), [logits_of([row]) for row in (0, 1)]
+        for step in (0, 1):
+            wanted = torch.cat([alone[row][step] for row in (0, 1)])
+            if not float((together[step] - wanted).norm()) <= 0.1 * float(wanted.norm()):
+                return False
+        return True
 
     @torch.inference_mode()
     def _generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:

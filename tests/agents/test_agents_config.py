@@ -152,3 +152,16 @@ def test_every_section_and_field_is_documented() -> None:
         for field in dataclasses.fields(made):  # type: ignore[arg-type]
             docs = "".join(parent.__doc__ or "" for parent in made.__mro__)  # type: ignore[union-attr]
             assert f"{field.name}:" in docs, f"{section.name}.{field.name}"
+
+
+def test_options_without_an_effect_or_with_a_wrong_one_are_refused() -> None:
+    with pytest.raises(ConfigError, match="masters='none' is for weights in bfloat16 that are trained, and"):
+        load_config({"model": {"source": "m"}, "optimizer": {"masters": "none"}})
+    bfloat16 = {"source": "m", "dtype": "bfloat16"}
+    assert load_config({"model": bfloat16, "optimizer": {"masters": "none"}}).optimizer.masters == "none"
+    with pytest.raises(ConfigError, match="LoRA's factors are float32: leave it out"):
+        load_config({"model": bfloat16, "optimizer": {"masters": "none"}, "lora": {"rank": 4}})
+    imitating = {"model": {"source": "m"}, "imitation": {"num_steps": 3}, "training": {"kl_coef": 0.1}}
+    assert load_config(imitating).imitation.num_steps == 3
+    with pytest.raises(ConfigError, match="would pull to the model before the imitation"):
+        load_config({**imitating, "lora": {"rank": 4}})

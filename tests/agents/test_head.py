@@ -91,3 +91,20 @@ def test_no_tensor_of_all_tokens_and_the_whole_vocabulary_is_made(monkeypatch: p
         (found.logprobs.sum() + found.entropy.sum()).backward()
     assert largest < 40 * 200
     assert largest <= max(weight.numel(), hidden.numel(), 16 * 8)
+
+
+def test_a_block_of_impossible_entries_before_the_first_possible_one_is_left_out() -> None:
+    hidden, weight, bias = torch.randn(3, 4), torch.randn(10, 4), torch.zeros(10)
+    bias[:6] = -torch.inf
+    targets = torch.tensor([6, 7, 9])
+    saved, head._ENTRIES = head._ENTRIES, 3
+    try:
+        found = head_logprobs(hidden.requires_grad_(), weight, targets, bias=bias)
+        found.logprobs.sum().backward()
+    finally:
+        head._ENTRIES = saved
+    logs = (hidden @ weight.T + bias)[:, 6:].log_softmax(-1)
+    torch.testing.assert_close(found.logprobs, logs.gather(1, targets[:, None] - 6)[:, 0])
+    torch.testing.assert_close(found.entropy, -(logs.exp() * logs).sum(-1))
+    assert hidden.grad is not None
+    assert bool(torch.isfinite(hidden.grad).all())

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from agents.batches import collate
 from agents.errors import ModelError
 from agents.files import write_folder
 from agents.policy import Policy, load_policy
-from agents.testing import byte_tokenizer
+from agents.testing import byte_tokenizer, tiny_llama
 from agents.trajectory import TokenSegment, Trajectory
 from zs_env.errors import ConfigError
 
@@ -146,3 +147,26 @@ def test_what_can_not_be_loaded_is_said(tmp_path: Path) -> None:
         load_policy(tmp_path)
     with pytest.raises(ConfigError, match="float8"):
         load_policy(tmp_path, dtype="float8")
+
+
+def test_positions_that_depend_on_the_batch_end_the_context_where_they_begin_to(tokenizer: Any) -> None:
+    model = tiny_llama()
+    model.config.rope_parameters = {"rope_type": "dynamic", "factor": 4.0, "original_max_position_embeddings": 64}
+    policy = Policy(model, tokenizer)
+    assert policy.max_context_tokens == 64
+    with pytest.raises(ConfigError, match="max_episode_tokens=65 is more than the 64 tokens"):
+        policy.check_context(65)
+    assert Policy(tiny_llama(), tokenizer).max_context_tokens == 4096
+
+
+def test_a_text_of_one_token_predicts_nothing(tokenizer: Any) -> None:
+    episode = Trajectory(
+        question_id="q",
+        question="?",
+        golden_answers=(),
+        group=0,
+        segments=[TokenSegment("policy", (5,), "", (-1.0,))],
+    )
+    found = Policy(tiny_llama(), tokenizer).token_logprobs(collate([episode]))
+    assert found.logprobs.shape == found.entropy.shape == (0,)
+    found.logprobs.sum().backward()

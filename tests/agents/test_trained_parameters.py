@@ -13,6 +13,7 @@ import torch
 from agents import optimization
 from agents.accumulation import Example
 from agents.algorithm import PolicyLoss
+from agents.batches import Batching
 from agents.errors import ModelError, NonFiniteError
 from agents.learner import Learner
 from agents.optimization import OptimizerSettings, TrainedParameters

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import MambaConfig, MambaForCausalLM
 
 from agents.batches import collate
 from agents.codec import TextCodec
@@ -284,3 +285,26 @@ def test_stopping_finds_what_a_search_of_the_text_finds(before: str, stop: str, 
     text = before + stop + after
     first = text.encode()[: len(text[: text.index(stop)].encode()) + len(stop.encode())]
     assert codec.decode(ids[:end]) == first.decode()
+
+
+def test_a_recurrent_model_that_reads_padding_samples_rows_of_one_length_together() -> None:
+    torch.manual_seed(0)
+    shape = {"vocab_size": 272, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "initializer_range": 0.3}
+    policy = Policy(MambaForCausalLM(MambaConfig(**shape)).eval(), byte_tokenizer())
+    sampler = policy.sampler(NEVER)
+    assert not sampler._pads
+    requests = requests_of(20, 3, 20, 3, 7, new=6)
+    assert sorted(len(chunk) for chunk in sampler._chunks(requests)) == [1, 2, 2]
+    for request, generation in zip(requests, sampler.generate(requests), strict=True):
+        ids = [*request.prompt_ids, *generation.ids]
+        with torch.no_grad():
+            logs = policy.model(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1)
+        places = range(len(request.prompt_ids) - 1, len(ids) - 1)
+        naive = [float(logs[place, ids[place + 1]]) for place in places]
+        assert generation.logprobs == pytest.approx(naive, abs=1e-4)
+
+
+def test_a_model_that_leaves_padding_out_samples_rows_of_all_lengths_together(tiny_policy: Policy) -> None:
+    sampler = tiny_policy.sampler(NEVER)
+    assert sampler._pads
+    assert len(sampler._chunks(requests_of(20, 3, 7))) == 1
