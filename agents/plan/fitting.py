@@ -86,6 +86,12 @@ def _known_changes(run: RunShape, hardware: Hardware) -> Iterator[tuple[str, str
         )
     for batch in _halves(run.max_batch_tokens, run.max_episode_tokens):
         yield changed(f"[sampling] max_batch_tokens = {batch}", "the same result, slower", max_batch_tokens=batch)
+    for cached in _halves(run.max_cached_tokens, run.max_cached_tokens // 8):
+        yield changed(
+            f"[sampling] max_cached_tokens = {cached}",
+            "the same result, read anew more often",
+            max_cached_tokens=cached,
+        )
     if run.workers > 1:
         yield changed("[run] workers = 1", "the same result, perhaps slower", workers=1)
     if not run.gradient_checkpointing:
@@ -104,8 +110,10 @@ def _known_changes(run: RunShape, hardware: Hardware) -> Iterator[tuple[str, str
         )
     if run.dtype == "float32":
         yield changed('[model] dtype = "bfloat16"', "rounds activations; weights keep float32 copies", dtype="bfloat16")
-    if run.optimizer != "adamw_8bit":
-        yield changed('[optimizer] kind = "adamw_8bit"', "rounds the optimizer's moments", optimizer="adamw_8bit")
+    elif run.masters == "float32" and not run.lora_rank:
+        yield changed(
+            '[optimizer] masters = "none"', "no float32 copies: updates are rounded at random", masters="none"
+        )
     if run.optimizer != "adafactor":
         yield changed('[optimizer] kind = "adafactor"', "another optimizer", optimizer="adafactor")
     if not run.lora_rank:

@@ -109,11 +109,14 @@ def test_a_shape_stands_in_for_a_model(capsys: pytest.CaptureFixture[str]) -> No
         ((*PAPER, "--assume", "mfu"), "--assume takes NAME=VALUE; got 'mfu'"),
         ((*PAPER, "--assume", "mfu=fast"), "--assume mfu must be a number; got 'fast'"),
         ((*PAPER, "--assume", "lora_rank=1.5"), "--assume lora_rank must be a whole number; got '1.5'"),
-        ((*PAPER, "--assume", "packing=1"), "--assume packing must be true or false; got '1'"),
+        ((*PAPER, "--assume", "packing=1"), "packing must be one of ('auto', 'padded', 'packed', 'shared'); got '1'"),
         ((*PAPER, "--assume", "mfu=1.5"), "mfu is a share of a whole, so at most 1; got 1.5"),
         ((*PAPER, "--assume", "padding=0.5"), "padding is a multiple of what is least, so at least 1; got 0.5"),
         ((*PAPER, "--assume", "mfu=nan"), "mfu must be a finite number above 0; got nan"),
-        ((*PAPER, "--assume", "dtype=int4"), "dtype must be one of ('float32', 'bfloat16', 'float16'); got 'int4'"),
+        ((*PAPER, "--assume", "keep_cache=1"), "--assume keep_cache must be true or false; got '1'"),
+        ((*PAPER, "--dtype", "float16"), "dtype must be one of ('float32', 'bfloat16'); got 'float16'"),
+        ((*PAPER, "--assume", "optimizer=sgd"), "optimizer must be one of ('adamw', 'adafactor'); got 'sgd'"),
+        ((*PAPER, "--assume", "vllm_share=2"), "vllm_share is a share of a whole, so at most 1; got 2.0"),
         ((*PAPER, "--assume", "group_size=0"), "group_size must be a whole number of at least 1"),
         ((*PAPER, "--gpu-memory-gb", "0"), "memory_gb must be a finite number above 0; got 0.0"),
         ((*PAPER, "--num-gpus", "0"), "num_gpus must be a whole number of at least 1"),
@@ -171,10 +174,10 @@ def test_float32_has_another_peak_than_bfloat16() -> None:
 
 
 def test_assumed_values_have_their_fields_types() -> None:
-    assert read_assumed(["lora_rank=16", "mfu=1", "packing=TRUE", "sampler=vllm"]) == {
+    assert read_assumed(["lora_rank=16", "mfu=1", "keep_cache=TRUE", "sampler=vllm"]) == {
         "lora_rank": 16,
         "mfu": 1.0,
-        "packing": True,
+        "keep_cache": True,
         "sampler": "vllm",
     }
     with pytest.raises(ConfigError, match="sampler must be one of"):
