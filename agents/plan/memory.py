@@ -7,7 +7,7 @@ saves, and a test holds these formulas to them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from agents.plan.hardware import Hardware
@@ -263,10 +263,13 @@ def plan_memory(shape: ModelShape, run: RunShape, hardware: Hardware, assumption
     gradients = trained * kept.gradient / parts
     if run.has_critic:
         # Critic and policy are updated one after the other, so there is one set of gradients: the larger.
+        critic = replace(run, optimizer=run.critic_optimizer, masters=run.critic_masters)
         own = trained if run.lora_rank else shape.trunk_parameters  # it shares what is frozen
-        full = optimizer_bytes(shape, run, own) + own * (kept.weight + kept.master)
+        its = Precision() if run.lora_rank else critic.precision
+        full = optimizer_bytes(shape, critic, own) + own * (its.weight + its.master)
         items.append(Item("critic and its optimizer", "always", full / parts))
-    items += _of_the_rollout(shape, run, hardware, assumptions)
+        gradients = max(gradients, own * its.gradient / parts)
+    items += _of_the_rollout(shape, run, hardware)
     # Workers differentiate into gradients of their own, in the weights' type, which are then added.
     apart = run.workers * trained * kept.weight / parts if run.workers > 1 else 0
     items.append(Item("gradients", "update, step", gradients))
@@ -274,7 +277,7 @@ def plan_memory(shape: ModelShape, run: RunShape, hardware: Hardware, assumption
     activations, passing = _of_the_update(shape, run, hardware)
     items.append(Item("activations of a micro-batch", "update", activations * run.workers))
     items.append(Item("logits, or gradients on their way", "update", passing * run.workers))
-    items.append(Item("optimizer's step", "step", _of_the_step(shape, run, hardware, trained) / parts))
+    items.append(Item("optimizer's step", "step", _of_the_step(shape, run) / parts))
     items.append(Item("Python, torch, context", "always", assumptions.runtime_gb * GB))
     items.append(Item("simulator on the same device", "always", assumptions.simulator_gb * GB))
     shown = tuple(item for item in items if item.num_bytes)
@@ -318,14 +321,8 @@ def _of_the_update(shape: ModelShape, run: RunShape, hardware: Hardware) -> tupl
     return activations, max(head, layer)
 
 
-def _of_the_step(shape: ModelShape, run: RunShape, hardware: Hardware, trained: float) -> float:
-    """What comes and goes within an optimizer's step.
-
-    On a GPU torch's AdamW moves all weights together, with a root of all second moments beside them; else one weight
-    after the other is moved, and the embedding is the largest.
-    """
-    if run.optimizer == "adamw" and hardware.is_gpu and (run.lora_rank or run.precision.gradient == 4):
-        return 4.0 * trained
+def _of_the_step(shape: ModelShape, run: RunShape) -> float:
+    """What comes and goes within an optimizer's step: one weight after the other is moved, the largest an embedding."""
     if run.lora_rank:
         return 12.0 * shape.intermediate * run.lora_rank
     largest = shape.embedding_parameters
@@ -334,7 +331,7 @@ def _of_the_step(shape: ModelShape, run: RunShape, hardware: Hardware, trained: 
     return 8.0 * largest
 
 
-def _of_the_rollout(shape: ModelShape, run: RunShape, hardware: Hardware, assumptions: Assumptions) -> Sequence[Item]:
+def _of_the_rollout(shape: ModelShape, run: RunShape, hardware: Hardware) -> Sequence[Item]:
     """The sampler's cache, and what its passes hold."""
     precision, size = run.precision, run.precision.weight
     before = run.prompt_before(round(run.num_actions) - 1)
@@ -344,7 +341,7 @@ def _of_the_rollout(shape: ModelShape, run: RunShape, hardware: Hardware, assump
     if run.sampler == "vllm":
         # An engine of its own: a second copy of the weights, and it fills its share of the device with cache.
         weights = shape.num_parameters * size
-        share = assumptions.vllm_share * hardware.memory_gb * GB
+        share = run.vllm_share * hardware.memory_gb * GB
         return (
             Item("sampler's weights", "always", weights),
             Item("sampler's cache", "always", max(share - weights, longest * per_token)),

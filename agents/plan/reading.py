@@ -91,10 +91,9 @@ def read_settings(config: TrainConfig, *, is_gpu: bool, assumed: dict[str, Any] 
 
 def _defaults(config: TrainConfig, *, is_gpu: bool, sampler: str) -> Assumptions:
     mode = config.search.mode
-    others = {
+    searching = {
         "search_latency_s": _LATENCY_S.get(mode, _SIMULATED_LATENCY_S),
         "tokens_per_document": _TOKENS_PER_DOCUMENT.get(mode, _SIMULATED_DOCUMENT_TOKENS),
-        "vllm_share": config.sampling.vllm_options.get("gpu_memory_utilization", 0.4),
     }
     if is_gpu:
         return Assumptions(
@@ -104,7 +103,7 @@ def _defaults(config: TrainConfig, *, is_gpu: bool, sampler: str) -> Assumptions
             layer_overhead_us=20.0 if sampler == "vllm" else 500.0,
             pass_overhead_us=1000.0,
             runtime_gb=1.0,
-            **others,
+            **searching,
         )
     return Assumptions(
         mfu=0.6,
@@ -114,7 +113,7 @@ def _defaults(config: TrainConfig, *, is_gpu: bool, sampler: str) -> Assumptions
         pass_overhead_us=2000.0,
         runtime_gb=0.5,
         margin=0.15,
-        **others,
+        **searching,
     )
 
 
@@ -146,6 +145,8 @@ def _run_shape(config: TrainConfig, assumptions: Assumptions) -> RunShape:
         dtype=config.model.dtype,  # type: ignore[arg-type]  # the record checks it, and so the following
         optimizer=config.optimizer.kind,
         masters=config.optimizer.masters,
+        critic_optimizer=config.critic.kind,
+        critic_masters=config.critic.masters,
         lora_rank=config.lora.rank,
         gradient_checkpointing=config.learner.gradient_checkpointing,
         packing=config.learner.packing,
@@ -153,4 +154,5 @@ def _run_shape(config: TrainConfig, assumptions: Assumptions) -> RunShape:
         keep_cache=config.sampling.keep_cache,
         max_cached_tokens=config.sampling.max_cached_tokens,
         sampler=config.sampling.sampler,  # type: ignore[arg-type]
+        vllm_share=config.sampling.vllm_options.get("gpu_memory_utilization", 0.4),
     )

@@ -73,6 +73,8 @@ class RunShape:
         dtype: Of the weights.
         optimizer: Which optimizer.
         masters: What takes the updates of weights in bfloat16; see `optimization.Masters`.
+        critic_optimizer: The critic's.
+        critic_masters: The critic's.
         lora_rank: Of adapters on every matrix inside the layers; 0 where all weights are trained. With adapters, the
             reference is the model without them.
         gradient_checkpointing: Whether each layer is computed again in the backward pass instead of kept.
@@ -81,6 +83,7 @@ class RunShape:
         keep_cache: Whether the sampler keeps keys and values from turn to turn, where the model allows it.
         max_cached_tokens: The most tokens of which it does.
         sampler: Which sampler.
+        vllm_share: The share of a device's memory that vLLM takes for weights and cache, if it is the sampler.
     """
 
     total_steps: int
@@ -103,6 +106,8 @@ class RunShape:
     dtype: Dtype = "float32"
     optimizer: OptimizerKind = "adamw"
     masters: Masters = "float32"
+    critic_optimizer: OptimizerKind = "adamw"
+    critic_masters: Masters = "float32"
     lora_rank: int = 0
     gradient_checkpointing: bool = False
     packing: Packing = "auto"
@@ -110,12 +115,15 @@ class RunShape:
     keep_cache: bool = True
     max_cached_tokens: int = 262_144
     sampler: SamplerKind = "transformers"
+    vllm_share: float = 0.4
 
     def __post_init__(self) -> None:
         words = {
             "dtype": Dtype,
             "optimizer": OptimizerKind,
             "masters": Masters,
+            "critic_optimizer": OptimizerKind,
+            "critic_masters": Masters,
             "packing": Packing,
             "old_logprobs": OldLogprobs,
             "sampler": SamplerKind,
@@ -132,6 +140,9 @@ class RunShape:
         for name, least in (("num_actions", 1), ("action_tokens", 1), ("document_tokens", 0)):
             if not least <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be a finite number of at least {least}; got {getattr(self, name)!r}.")
+
+        if not 0 < self.vllm_share <= 1:
+            raise ConfigError(f"vllm_share is a share of a whole, so above 0 and at most 1; got {self.vllm_share!r}.")
 
     @property
     def precision(self) -> Precision:
@@ -185,7 +196,6 @@ class Assumptions:
         tokens_per_document: Tokens of a document.
         search_latency_s: Seconds until a search is answered, all at once under way.
         search_overlap: By what the waits of a step are shortened because others are generated meanwhile.
-        vllm_share: The share of a device's memory that vLLM takes, weights and cache, for the whole run.
         runtime_gb: What Python and torch take before anything is loaded; on a GPU, its context.
         margin: The share of what was counted that goes lost between allocations.
         simulator_gb: Memory of a simulator on the same device.
@@ -207,7 +217,6 @@ class Assumptions:
     chars_per_token: float = 4.0
     question_tokens: float = 25.0
     search_overlap: float = 1.0
-    vllm_share: float = 0.4
     margin: float = 0.1
     simulator_gb: float = 0.0
 
@@ -218,7 +227,7 @@ class Assumptions:
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0 or (value == 0 and name not in may_be_zero):
                 raise ConfigError(f"{name} must be a finite number above 0; got {value!r}.")
-        for name in ("mfu", "decode_mfu", "bandwidth_share", "actions_share", "action_share", "vllm_share"):
+        for name in ("mfu", "decode_mfu", "bandwidth_share", "actions_share", "action_share"):
             if getattr(self, name) > 1:
                 raise ConfigError(f"{name} is a share of a whole, so at most 1; got {getattr(self, name)!r}.")
         for name in ("padding", "longest_action", "search_overlap"):

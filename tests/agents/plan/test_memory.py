@@ -366,13 +366,20 @@ def test_vllm_takes_its_share_of_the_device_for_the_whole_run() -> None:
     assert planned["sampler's cache"].phase == "always"
 
 
-def test_an_optimizers_step_on_a_gpu_moves_all_weights_at_once() -> None:
-    shape, gpu = SHAPES["qwen2.5-0.5b"], replace(BIG, is_gpu=True)
-    plan = plan_memory(shape, RUN, gpu, NOTHING)
-    step = next(item for item in plan.items if item.name == "optimizer's step")
-    assert step.num_bytes == 4 * shape.num_parameters
-    # Gradients are still there; activations no longer.
-    assert plan.peak("step") == pytest.approx((4 + 8 + 4 + 4) * shape.num_parameters)
+def test_a_critic_has_an_optimizer_of_its_own() -> None:
+    shape = replace(SHAPES["qwen2.5-0.5b"], num_layers=1)
+    run = replace(RUN, has_critic=True, dtype="bfloat16", critic_masters="none", critic_optimizer="adafactor")
+    planned = {item.name: item.num_bytes for item in plan_memory(shape, run, BIG, NOTHING).items}
+    state = optimizer_bytes(shape, replace(run, optimizer="adafactor"), 0)
+    assert planned["critic and its optimizer"] == 2 * shape.num_parameters + state
+    assert planned["optimizer state (adamw)"] == 8 * shape.num_parameters
+
+
+def test_in_the_optimizers_step_activations_are_gone_and_gradients_are_not() -> None:
+    shape = SHAPES["qwen2.5-0.5b"]
+    plan = plan_memory(shape, RUN, BIG, NOTHING)
+    held = (4 + 8 + 4) * shape.num_parameters + 8 * shape.embedding_parameters
+    assert plan.peak("step") == pytest.approx(held)
 
 
 def test_convolutions_are_padded_and_may_not_be_packed() -> None:
