@@ -293,6 +293,33 @@ def test_the_cache_that_is_kept_between_turns_is_what_the_sampler_holds() -> Non
         assert most == pytest.approx(4 * 65 * per_token, rel=0.01)
 
 
+@pytest.mark.parametrize("max_batch_tokens", [4096, 400])
+def test_a_rollout_takes_at_most_what_was_planned(max_batch_tokens: int) -> None:
+    model, shape = make("llama", num_hidden_layers=12)
+    run = replace(RUN, questions=4, max_batch_tokens=max_batch_tokens)
+    sampler = Policy(model, byte_tokenizer()).sampler(max_batch_tokens=max_batch_tokens)
+
+    def play() -> None:
+        read = [trajectory(index // 4, index).segments[0].ids for index in range(16)]
+        for turn in range(2):
+            requests = [
+                GenerationRequest(prompt_ids=ids, max_new_tokens=20, seed=2 * index + turn, conversation=index)
+                for index, ids in enumerate(read)
+            ]
+            written = sampler.generate(requests)
+            read = [(*ids, *one.ids, *range(40)) for ids, one in zip(read, written, strict=True)]
+        lengths.append(sum(map(len, read)) / 16 - 40)  # no documents come after the last action
+        sampler.kept.clear()
+
+    lengths: list[float] = []
+    most, left = peak_bytes(play)
+    items = plan_memory(shape, run, BIG, NOTHING).items
+    planned = sum(item.num_bytes for item in items if item.phase == "rollout")
+    assert left == 0
+    assert lengths[-1] == pytest.approx(run.episode_tokens, rel=0.05)  # hardly one ends early
+    assert 0.65 * planned < most <= planned
+
+
 def test_optimizer_states_by_hand() -> None:
     shape = replace(SHAPES["smollm2-135m"], num_layers=1)
     # Queries 576×576, keys and values 192×576, output 576×576, three of 1536×576: sums of rows and columns.
