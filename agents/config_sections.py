@@ -106,7 +106,7 @@ class ModelConfig:
     Attributes:
         source: A folder in Hugging Face format, a run's folder for its checkpoint, an id of the hub, or
             `preset:<folder>` for one that ships with presets.
-        dtype: The type of the weights; training takes float32 alone, except for LoRA.
+        dtype: The type of the weights: "float32" or "bfloat16", which may be trained, or "float16".
         trust_remote_code: Whether code that comes with the model may run here.
         chat_template: Whether the tokenizer's chat template is used; left out: if there is one.
         base: Of a policy that is adapters alone: the model that they belong to; left out: what is recorded with them.

@@ -111,7 +111,8 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: Optimizer
     ]
     if settings.kind == "adafactor":
         return torch.optim.Adafactor(groups, lr=settings.learning_rate)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps)
+    # Left to itself, torch moves all weights together on a GPU, with one more float32 copy of them while it does.
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, foreach=False)
 
 
 class TrainedParameters:

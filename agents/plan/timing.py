@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 
 from agents.plan.hardware import Hardware
-from agents.plan.memory import cache_bytes_per_token, trained_parameters
+from agents.plan.layout import LearnerLayout, keeps_cache
+from agents.plan.memory import SMALL_VOCABULARY, cache_bytes_per_token, trained_parameters
 from agents.plan.settings import Assumptions, RunShape
 from agents.plan.shapes import ModelShape
 
@@ -26,6 +27,7 @@ class TimePlan:
         decode: Writing actions.
         search: Waiting for searches.
         reference: The reference's log-probs.
+        old_logprobs: The policy's own before the first update, where they are recomputed.
         critic: The critic's values and its update.
         update: The policy's forward and backward passes and optimizer steps.
         total_steps: Of the run.
@@ -36,6 +38,7 @@ class TimePlan:
     decode: float
     search: float
     reference: float
+    old_logprobs: float
     critic: float
     update: float
     total_steps: int
@@ -49,7 +52,7 @@ class TimePlan:
     @property
     def step(self) -> float:
         """A training step."""
-        return self.rollout + self.reference + self.critic + self.update
+        return self.rollout + self.reference + self.old_logprobs + self.critic + self.update
 
     @property
     def run(self) -> float:
@@ -75,10 +78,17 @@ def _pass_overhead(shape: ModelShape, assumptions: Assumptions) -> float:
 
 
 def prefill_seconds(
-    shape: ModelShape, hardware: Hardware, assumptions: Assumptions, *, rows: float, prompt: float, passes: float = 1
+    shape: ModelShape,
+    hardware: Hardware,
+    assumptions: Assumptions,
+    *,
+    rows: float,
+    prompt: float,
+    kept: float = 0,
+    passes: float = 1,
 ) -> float:
-    """Reading prompts of so many rows, in so many batches, on one device."""
-    flops = forward_flops(shape, rows * prompt, context=prompt / 2, head_tokens=rows)
+    """Reading prompts of so many rows, behind what is kept of them, in so many batches, on one device."""
+    flops = forward_flops(shape, rows * prompt, context=kept + prompt / 2, head_tokens=rows)
     return flops / (hardware.peak_tflops * 1e12 * assumptions.mfu) + passes * _pass_overhead(shape, assumptions)
 
 
@@ -98,28 +108,27 @@ def decode_seconds(
     Each pass reads all weights once, and the keys and values of the rows that are left.
     """
     rate, width = hardware.peak_tflops * 1e12 * assumptions.decode_mfu, run.precision.weight
-    if run.sampler == "vllm":
-        width = min(width, 2)
     read = hardware.bandwidth_gb_s * 1e9 * assumptions.bandwidth_share
     context = prompt + mean_tokens / 2
     live = rows * mean_tokens / longest_tokens  # on average
     compute = forward_flops(shape, live, context=context, head_tokens=live) / rate
     weights = (shape.layer_parameters + shape.embedding_parameters) * width
-    cache = live * context * cache_bytes_per_token(shape, run.precision) * width / run.precision.weight
+    cache = live * context * cache_bytes_per_token(shape, run.precision)
     return longest_tokens * (max(compute, (weights + cache) / read) + _pass_overhead(shape, assumptions))
 
 
 def update_seconds(
     shape: ModelShape,
-    run: RunShape,
     hardware: Hardware,
     assumptions: Assumptions,
     *,
     tokens: float,
     policy_tokens: float,
     context: float,
+    micro_batches: int,
     backward: bool = True,
     head: bool = True,
+    in_blocks: bool = True,
     checkpointing: bool = False,
     lora: bool = False,
 ) -> float:
@@ -127,23 +136,27 @@ def update_seconds(
 
     Args:
         shape: The model.
-        run: For its micro-batches.
         hardware: What computes.
         assumptions: How well.
         tokens: Padding included.
         policy_tokens: Those that have logits.
         context: Tokens that one looks at, on average.
+        micro_batches: In how many parts.
         backward: Whether gradients are wanted.
         head: Whether logits are wanted; a critic has none.
-        checkpointing: Whether the forward pass is made again.
+        in_blocks: Whether logits are computed in blocks, and so again in the backward pass.
+        checkpointing: Whether the layers' forward pass is made again.
         lora: Whether only adapters have a gradient: a backward pass then costs one forward pass, not two.
     """
-    forward = forward_flops(shape, tokens, context=context, head_tokens=policy_tokens if head else 0)
-    passes = 1.0 + (backward * (1.0 if lora else 2.0)) + (1.0 if checkpointing and backward else 0.0)
-    compute = forward * passes / (hardware.peak_tflops * 1e12 * assumptions.mfu)
+    back = (1.0 if lora else 2.0) if backward else 0.0
+    passes = 1.0 + back + (1.0 if checkpointing and backward else 0.0)
+    flops = passes * forward_flops(shape, tokens, context=context, head_tokens=0)
+    if head:
+        of_head = 1.0 + back + (1.0 if in_blocks and backward else 0.0)
+        flops += of_head * forward_flops(shape, 0, context=0, head_tokens=policy_tokens)
+    compute = flops / (hardware.peak_tflops * 1e12 * assumptions.mfu)
     through = policy_tokens * shape.vocabulary * 4 * assumptions.logit_passes * (1.0 if backward else 0.5) * head
     memory = through / (hardware.bandwidth_gb_s * 1e9 * assumptions.bandwidth_share)
-    micro_batches = math.ceil(tokens / run.tokens_at_once)
     return compute + memory + micro_batches * passes * _pass_overhead(shape, assumptions)
 
 
@@ -166,11 +179,19 @@ def _rollout_seconds(
         if run.sampler == "vllm":
             batch = rows  # it admits what its cache has room for
         num_batches = max(math.ceil(rows / batch), 1)
-        read = prompt
+        # What is kept is not read again: the prompt is once a group, later turns are what is new.
+        known = 0.0
         if run.sampler == "vllm":
-            # It keeps what it read: the prompt once a question, later turns what is new.
-            read = prompt / run.group_size if action == 0 else run.document_tokens
-        prefill += prefill_seconds(shape, hardware, assumptions, rows=rows, prompt=read, passes=num_batches)
+            known = 1.0
+        elif keeps_cache(shape, run):
+            known = 1.0 if action == 0 else min(run.max_cached_tokens / (rows * prompt), 1.0)
+        first = prompt / run.group_size if action == 0 else run.document_tokens
+        for part, read in ((known, first), (1.0 - known, prompt)):
+            if part:
+                kept = prompt - read if action else 0.0
+                prefill += prefill_seconds(
+                    shape, hardware, assumptions, rows=rows * part, prompt=read, kept=kept, passes=num_batches * part
+                )
         decode += num_batches * decode_seconds(
             shape,
             run,
@@ -188,23 +209,23 @@ def plan_time(shape: ModelShape, run: RunShape, hardware: Hardware, assumptions:
     """Seconds of a step and of the run; of several devices, each has its share of the episodes."""
     episodes = run.num_episodes / hardware.num_devices
     prefill, decode = _rollout_seconds(shape, run, hardware, assumptions, episodes)
-    prompt = run.prompt_tokens / run.group_size if run.shared_prompts else run.prompt_tokens
-    padding = 1.0 if run.packing else assumptions.padding
-    tokens = episodes * (prompt + run.episode_tokens - run.prompt_tokens) * padding
+    layout = LearnerLayout.of(shape, run)
+    tokens = episodes * layout.episode_tokens * (1.0 if layout.packed else assumptions.padding)
     policy_tokens, context = episodes * min(run.policy_tokens, run.episode_tokens), run.episode_tokens / 2
     lora = bool(run.lora_rank)
 
-    def learn(*, backward: bool, head: bool = True, lora: bool = lora) -> float:
+    def learn(*, backward: bool, head: bool = True) -> float:
         return update_seconds(
             shape,
-            run,
             hardware,
             assumptions,
             tokens=tokens,
             policy_tokens=policy_tokens,
             context=context,
+            micro_batches=math.ceil(tokens / layout.at_once),
             backward=backward,
             head=head,
+            in_blocks=layout.packed or shape.vocabulary > SMALL_VOCABULARY,
             checkpointing=run.gradient_checkpointing,
             lora=lora,
         )
@@ -213,9 +234,10 @@ def plan_time(shape: ModelShape, run: RunShape, hardware: Hardware, assumptions:
     optimizer = run.num_updates * _optimizer_seconds(trained, hardware, assumptions)
     critic = 0.0
     if run.has_critic:
-        steps = _optimizer_seconds(shape.trunk_parameters / hardware.num_devices, hardware, assumptions)
+        own = trained if lora else shape.trunk_parameters / hardware.num_devices
+        steps = _optimizer_seconds(own, hardware, assumptions)
         critic = learn(backward=False, head=False) + run.num_updates * run.num_epochs * steps
-        critic += run.num_epochs * learn(backward=True, head=False, lora=False)
+        critic += run.num_epochs * learn(backward=True, head=False)
     wait = run.num_searches * assumptions.search_latency_s / assumptions.search_overlap
     per_episode = (prefill + decode) / episodes if episodes else 0.0
     evaluation = per_episode * run.evaluation_episodes / hardware.num_devices
@@ -224,6 +246,7 @@ def plan_time(shape: ModelShape, run: RunShape, hardware: Hardware, assumptions:
         decode=decode,
         search=wait,
         reference=learn(backward=False) if run.has_reference else 0.0,
+        old_logprobs=learn(backward=False) if run.old_logprobs == "recomputed" else 0.0,
         critic=critic,
         update=run.num_epochs * (learn(backward=True) + optimizer),
         total_steps=run.total_steps,

@@ -16,7 +16,7 @@ from agents.algorithm import PolicyLoss
 from agents.batches import Batching
 from agents.errors import ModelError, NonFiniteError
 from agents.learner import Learner
-from agents.optimization import OptimizerSettings, TrainedParameters
+from agents.optimization import OptimizerSettings, TrainedParameters, make_optimizer
 from agents.policy import Policy
 from agents.recompute import Recompute
 from agents.testing import tiny_llama
@@ -218,3 +218,9 @@ def test_recomputed_layers_keep_their_input_alone_and_dropout_stays_off() -> Non
 def test_a_model_whose_layers_cannot_be_recomputed_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Linear has no layers that transformers can checkpoint"):
         Recompute(torch.nn.Linear(2, 2))
+
+
+def test_adamw_moves_one_weight_after_the_other_on_every_device() -> None:
+    # All at once, as torch does by default on a GPU, takes a copy of all weights in float32 more.
+    optimizer = make_optimizer([torch.nn.Parameter(torch.ones(2, 2))], OptimizerSettings())
+    assert [group["foreach"] for group in optimizer.param_groups] == [False, False]

