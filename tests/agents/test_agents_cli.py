@@ -65,6 +65,7 @@ def test_a_run_leaves_everything_and_can_be_played_on(
         "settings",
         "fingerprints",
         "machine",
+        "compute",
     }
     assert (summary["schema"], summary["seed"]) == (SCHEMA, 3)
     assert set(summary["seconds"]) == {"rollout", "update", "total"}
