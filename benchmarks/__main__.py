@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from benchmarks import (
     cost,
+    curve,
     fanout,
     kernels,
     latency,
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training.add_parser(commands)
     utilisation.add_parser(commands)
     kernels.add_parser(commands)
+    curve.add_parser(commands)
     learning.add_parser(commands)
     simulator.add_parser(commands)
     planning.add_parser(commands)

@@ -82,17 +82,22 @@ def _attention(dtype: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
     def draw(*shape: int) -> Any:
         return torch.randn(*shape, dtype=dtype, requires_grad=True)
 
-    packed = [draw(heads, layout.num_tokens, _WIDTH) for heads in (_HEADS, _KEY_HEADS, _KEY_HEADS)]
+    query, key, value = (draw(heads, layout.num_tokens, _WIDTH) for heads in (_HEADS, _KEY_HEADS, _KEY_HEADS))
     pull = torch.randn(_HEADS, layout.num_tokens, _WIDTH, dtype=dtype)
     side = [draw(8, heads, 540, _WIDTH) for heads in (_HEADS, _KEY_HEADS, _KEY_HEADS)]
     side_pull = torch.randn(8, _HEADS, 540, _WIDTH, dtype=dtype)
 
-    def other() -> None:
-        query, key, value = side  # as transformers does it: keys repeated for the heads that share them
-        key, value = (states.repeat_interleave(_HEADS // _KEY_HEADS, 1) for states in (key, value))
-        scaled_dot_product_attention(query, key, value, is_causal=True).backward(side_pull)
+    def ours() -> None:
+        found: Any = blockwise_attention(query, key, value, layout, scale=_WIDTH**-0.5)
+        found.backward(pull)
 
-    return lambda: blockwise_attention(*packed, layout, scale=_WIDTH**-0.5).backward(pull), other
+    def other() -> None:
+        # As transformers does it: keys repeated for the heads that share them.
+        keys, values = (states.repeat_interleave(_HEADS // _KEY_HEADS, 1) for states in side[1:])
+        found: Any = scaled_dot_product_attention(side[0], keys, values, is_causal=True)
+        found.backward(side_pull)
+
+    return ours, other
 
 
 def _decoding(dtype: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
@@ -151,6 +156,5 @@ def run(options: argparse.Namespace) -> None:
     print("| part | type | ours, processor time | the other's | times ours |")
     print("|---|---|---|---|---|")
     for row in rows:
-        print(
-            f"| {row['part']} | {row['dtype']} | {row['ours_ms']:.1f} ms | {row['other_ms']:.1f} ms | {row['ratio']:.2f} |"
-        )
+        times = f"{row['ours_ms']:.1f} ms | {row['other_ms']:.1f} ms | {row['ratio']:.2f}"
+        print(f"| {row['part']} | {row['dtype']} | {times} |")

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.learning.arms import ARMS
 
-__all__ = ["draw_curves"]
+__all__ = ["draw_curves", "draw_panels"]
 
 _WIDTH, _HEIGHT, _GAP, _COLUMNS = 250, 150, 46, 3
 _STYLE = (
@@ -20,7 +20,7 @@ _STYLE = (
 
 def draw_curves(records: Sequence[Mapping[str, Any]]) -> str:
     """Every arm that has curves, each seed smoothed over 3 steps, and the mean of all seeds in bold."""
-    panels: list[str] = []
+    panels: list[tuple[str, list[Sequence[float]]]] = []
     for arm in ARMS:
         curves = [
             record["curves"]["exact_match"]
@@ -28,13 +28,19 @@ def draw_curves(records: Sequence[Mapping[str, Any]]) -> str:
             if record["arm"] == arm.name and record["curves"].get("exact_match")
         ]
         if curves:
-            panels.append(_panel(arm.title, curves, len(panels)))
-    rows = -(-len(panels) // _COLUMNS)
-    width, height = _COLUMNS * (_WIDTH + _GAP) + _GAP, rows * (_HEIGHT + 2 * _GAP)
+            panels.append((arm.title, curves))
+    return draw_panels(panels, label="Exact match in training, by arm")
+
+
+def draw_panels(panels: Sequence[tuple[str, Sequence[Sequence[float]]]], *, label: str) -> str:
+    """Panels beside and below each other: for each a title and its curves, of values from 0 to 1."""
+    drawn = [_panel(title, curves, index) for index, (title, curves) in enumerate(panels)]
+    columns, rows = min(_COLUMNS, len(panels)), -(-len(panels) // _COLUMNS)
+    width, height = columns * (_WIDTH + _GAP) + _GAP, rows * (_HEIGHT + 2 * _GAP)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="Exact match in training, by arm">\n<style>{_STYLE}</style>\n'
-        f'<rect width="{width}" height="{height}" fill="#fff"/>\n' + "\n".join(panels) + "\n</svg>\n"
+        f'aria-label="{escape(label)}">\n<style>{_STYLE}</style>\n'
+        f'<rect width="{width}" height="{height}" fill="#fff"/>\n' + "\n".join(drawn) + "\n</svg>\n"
     )
 
 
