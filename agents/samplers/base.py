@@ -25,6 +25,7 @@ __all__ = [
     "Sampler",
     "SamplingSettings",
     "StreamingSampler",
+    "submit_all",
 ]
 
 ConversationKey = tuple[int, ...]
@@ -164,6 +165,16 @@ class StreamingSampler(Sampler, Protocol):
             The generation, or what went wrong with this request alone; a `ZeroSearchError` that isn't a `ServiceError`
             says that no request can go well.
         """
+
+
+def submit_all(sampler: StreamingSampler, requests: Sequence[GenerationRequest]) -> list[Generation]:
+    """`Sampler.generate` of a sampler that takes requests one by one: all side by side; if one fails, none goes on."""
+    futures = [sampler.submit(request) for request in requests]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 @runtime_checkable

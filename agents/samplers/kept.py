@@ -223,7 +223,8 @@ class KeptBatch:
             mask = (torch.arange(longest) <= places[:, :, None])[:, None].to(device)  # [B, 1, W, L]
         writes = places.masked_fill(is_padding, self._states.shape[4] - 1).to(device)
         cache = DynamicCache(config=self._model.config)
-        cache.layers = [_KeptLayer(states, writes, longest) for states in self._states]
+        owners = torch.arange(rows, device=device)[:, None]  # [B, 1]
+        cache.layers = [_KeptLayer(states, owners, writes, longest) for states in self._states]
         self._logits = self._model(
             input_ids=ids.to(device),
             attention_mask=mask,
@@ -239,20 +240,20 @@ class _KeptLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     Args:
         states: [2, B, K, C + 1, D], which is written.
+        rows: [B, 1]: the number of each row.
         writes: [B, W]: the places.
         length: L, how much is seen.
     """
 
-    def __init__(self, states: Tensor, writes: Tensor, length: int) -> None:
+    def __init__(self, states: Tensor, rows: Tensor, writes: Tensor, length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.is_initialized = True
-        self._states, self._writes, self._length = states, writes, length
+        self._states, self._rows, self._writes = states, rows, writes
         self._seen = states[0, :, :, :length], states[1, :, :, :length]
         self.keys, self.values = self._seen
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write the new keys and values ([B, K, W, D]) and give all of them."""
-        rows = torch.arange(len(self._writes), device=self._writes.device)[:, None]
-        self._states[0][rows, :, self._writes] = key_states.transpose(1, 2)
-        self._states[1][rows, :, self._writes] = value_states.transpose(1, 2)
+        self._states[0][self._rows, :, self._writes] = key_states.transpose(1, 2)
+        self._states[1][self._rows, :, self._writes] = value_states.transpose(1, 2)
         return self._seen

@@ -26,7 +26,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 from agents.codec import CharacterCodec
-from agents.samplers.base import ConversationKey, FinishReason, Generation, GenerationRequest, SamplingSettings
+from agents.samplers.base import (
+    ConversationKey,
+    FinishReason,
+    Generation,
+    GenerationRequest,
+    SamplingSettings,
+    submit_all,
+)
 from zs_env.bridge import start
 from zs_env.engines.http import Call, Wording
 from zs_env.engines.http.connections import Pool
@@ -189,12 +196,7 @@ class OpenAISampler:
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Continue every prompt, side by side; see `Sampler.generate`."""
-        futures = [self.submit(request) for request in requests]
-        try:
-            return [future.result() for future in futures]
-        finally:
-            for future in futures:
-                future.cancel()
+        return submit_all(self, requests)
 
     def forget(self, conversations: Collection[ConversationKey]) -> None:
         """Let go of what was said in these."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from agents.codec import TextCodec
 from agents.errors import NonFiniteError
-from agents.samplers.base import FinishReason, Generation, GenerationRequest, SamplingSettings
+from agents.samplers.base import FinishReason, Generation, GenerationRequest, SamplingSettings, submit_all
 from zs_env.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -264,12 +264,7 @@ class SteppedSampler:
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Continue every prompt; see `Sampler.generate`."""
-        futures = [self.submit(request) for request in requests]
-        try:
-            return [future.result() for future in futures]
-        finally:
-            for future in futures:
-                future.cancel()
+        return submit_all(self, requests)
 
     def publish_weights(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Take new weights; see `PublishedSampler.publish_weights`. It returns once they are there."""
