@@ -75,7 +75,7 @@ class Checkpoints:
         state: Mapping[str, Any],
         *,
         settings: Mapping[str, Any],
-        executor_state: Callable[[Path], Mapping[str, Any]] = lambda folder: {},
+        executor_state: Callable[[Path], Mapping[str, Any]] | None = None,
         prune: bool = True,
     ) -> Path:
         """Write a checkpoint, make it the newest, and delete those that are too old.
@@ -84,7 +84,7 @@ class Checkpoints:
             policy: What is trained.
             state: What training goes on from, of plain types and tensors. `"step"` says how many steps it has had.
             settings: See `Policy.save`.
-            executor_state: See `Executor.save_state`; it is kept as `"executor"`.
+            executor_state: See `Executor.save_state`; what it gives is kept as `"executor"`.
             prune: Whether old ones are deleted.
 
         Returns:
@@ -102,7 +102,7 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=self.folder))
             policy.write(temporary, settings=settings)
-            kept = {**state, "executor": executor_state(temporary)}
+            kept = {**state, "executor": executor_state(temporary)} if executor_state else state
             with (temporary / STATE_FILE).open("wb") as file:
                 record = {"schema": STATE_SCHEMA, **kept, "weights": policy.fingerprints()["model"]}
                 torch.save(record, file)

@@ -21,7 +21,7 @@ from agents.executors.shipping import Shape, arrays_of, load_arrays, tensors_of,
 from agents.rollout import RolloutResult, rollout_sync
 from agents.samplers.base import PublishedSampler, SamplingSettings
 from agents.samplers.weights import named_weights
-from agents.sharded.group import join, leave, make_store
+from agents.sharded.group import connect_store, join, leave, make_store
 from agents.sharded.learner import ShardedLearner
 from agents.sharded.shares import Share
 from zs_env.episode import EpisodeSettings
@@ -67,7 +67,7 @@ def _own_address() -> str:
     """By which other machines of the cluster reach this one."""
     import ray
 
-    address: str = ray.util.get_node_ip_address()
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     return address
 
 
@@ -158,7 +158,7 @@ def _together(parts: Sequence[Any]) -> dict[str, torch.Tensor]:
 
 def _looking_ahead(buckets: Any) -> Any:
     """Each with whether there is another; at least one."""
-    following = next(buckets, {})
+    following: Any = next(buckets, {})
     for bucket in buckets:
         yield following, True
         following = bucket

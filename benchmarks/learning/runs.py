@@ -34,6 +34,7 @@ CURVES = ("exact_match", "reward_mean", "searches_per_episode", "entropy", "poli
 """The metrics of which a record keeps every step."""
 
 _LATER: dict[str, tuple[str, ...]] = {
+    "run": ("executor",),
     "model": ("base",),
     "sampling": ("sampler", "vllm_options", "keep_cache", "max_cached_tokens"),
     "optimizer": ("kind", "masters"),
@@ -76,6 +77,8 @@ def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, 
         del record["lora"]
     if not config.imitation.num_steps:
         del record["imitation"]
+    if config.run.executor == "local":
+        del record["scale"]
     return {"arm": arm.name, "change": arm.change, "eval_limit": eval_limit, "training": record}
 
 

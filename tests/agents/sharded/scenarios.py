@@ -95,9 +95,7 @@ def batch_of(seed: int, count: int) -> list[Example]:
     for member, (group, *lengths) in enumerate(shapes):
         trajectory = episode(group, member + 10 * seed, *lengths)
         size = trajectory.num_policy_tokens
-        tensors = {
-            name: torch.randn(size, generator=drawn) for name in ("advantages", "values", "returns")
-        }
+        tensors = {name: torch.randn(size, generator=drawn) for name in ("advantages", "values", "returns")}
         examples.append(Example(trajectory).with_(**tensors))
     return examples
 
@@ -171,7 +169,9 @@ def policy_of(model: Any, *, lora: bool = False) -> Policy:
     return policy
 
 
-def learns(model: Callable[[], Any], *, lora: bool = False, **sections: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+def learns(
+    model: Callable[[], Any], *, lora: bool = False, **sections: dict[str, Any]
+) -> Callable[..., dict[str, Any]]:
     """A scenario: log-probs of policy and reference before, some updates, and log-probs and weights after."""
 
     def scenario(mesh: DeviceMesh | None, _: Path) -> dict[str, Any]:
@@ -203,9 +203,7 @@ def criticises(*, lora: bool = False, **sections: dict[str, Any]) -> Callable[..
         config = config_of(run={"algorithm": "ppo"}, **sections)
         group = Group(policy_of(tiny_llama(), lora=lora), config, mesh)
         loss = ValueLoss(0.5)
-        metrics = [
-            group.update(batch_of(step, 1 if step == 1 else 8), loss, critic=True) for step in range(NUM_STEPS)
-        ]
+        metrics = [group.update(batch_of(step, 1 if step == 1 else 8), loss, critic=True) for step in range(NUM_STEPS)]
         return {"metrics": metrics, "after": group.known("with_values", batch_of(99, 8))}
 
     return scenario
@@ -227,7 +225,12 @@ def refuses_nan(mesh: DeviceMesh | None, _: Path) -> dict[str, Any]:
         said = str(error)
     after = group.weights()
     unchanged = all(torch.equal(before[name], after[name]) for name in before)
-    return {"said": said, "unchanged": unchanged, "metrics": metrics + steps(group, loss, 2, 4), "weights": group.weights()}
+    return {
+        "said": said,
+        "unchanged": unchanged,
+        "metrics": metrics + steps(group, loss, 2, 4),
+        "weights": group.weights(),
+    }
 
 
 def weights_in_buckets(mesh: DeviceMesh | None, _: Path) -> dict[str, Any]:
@@ -275,7 +278,9 @@ SCENARIOS: dict[str, Callable[[DeviceMesh | None, Path], dict[str, Any]]] = {
     "llama_recomputed": learns(
         tiny_llama, learner={**PACKED, "gradient_checkpointing": True}, sampling={"temperature": 1.3}
     ),
-    "tied_recomputed": learns(tied_llama, learner={**PACKED, "gradient_checkpointing": True}, training={"entropy_coef": 0.1}),
+    "tied_recomputed": learns(
+        tied_llama, learner={**PACKED, "gradient_checkpointing": True}, training={"entropy_coef": 0.1}
+    ),
     "lfm2_recomputed": learns(tiny_lfm2, learner={"gradient_checkpointing": True}),
     "tied_padded": learns(tied_llama, learner={"packing": "padded"}),
     "lora": learns(tiny_llama, lora=True, learner={"gradient_checkpointing": True}, training={"kl_coef": 0.3}),
