@@ -34,7 +34,6 @@ CURVES = ("exact_match", "reward_mean", "searches_per_episode", "entropy", "poli
 """The metrics of which a record keeps every step."""
 
 _LATER: dict[str, tuple[str, ...]] = {
-    "run": ("executor",),
     "model": ("base",),
     "sampling": ("sampler", "vllm_options", "keep_cache", "max_cached_tokens"),
     "optimizer": ("kind", "masters"),
