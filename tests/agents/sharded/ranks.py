@@ -57,4 +57,4 @@ def _rank(rank: int, world_size: int, port: int, names: list[str], folder: str) 
         leave()
     except BaseException:
         (where / f"{world_size}-{rank}.txt").write_text(f"rank {rank} of {world_size}\n{traceback.format_exc()}")
-        raise
+        raise SystemExit(1) from None

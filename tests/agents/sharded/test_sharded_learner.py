@@ -18,11 +18,22 @@ from zs_env.errors import ConfigError
 
 # What a group does is done once; later names may need what earlier ones have written.
 USUAL = {
-    2: ("llama_packed", "llama_padded", "tied_recomputed", "lora", "critic", "nan", "nothing_written", "buckets", "saves",
-        "other_states", "listens"),
+    2: (
+        "llama_packed",
+        "llama_padded",
+        "tied_recomputed",
+        "lora",
+        "critic",
+        "nan",
+        "nothing_written",
+        "buckets",
+        "saves",
+        "other_states",
+        "listens",
+    ),
     1: ("llama_packed", "goes_on"),
-    4: ("llama_packed", "goes_on"),
-}  # fmt: skip
+    4: ("llama_packed",),
+}
 LEARNING = [
     "llama_packed",
     "llama_padded",
@@ -84,7 +95,7 @@ def assert_same_moves(
     assert found.keys() == expected.keys() == start.keys()
     for name, began in start.items():
         way = (expected[name] - began).norm()
-        assert way > 1e-3 * began.numel() ** 0.5, f"{name} hardly moved"
+        assert way > 2e-4 * began.numel() ** 0.5, f"{name} hardly moved"
         assert (found[name] - expected[name]).norm() < 1e-4 * way, name
 
 
@@ -100,6 +111,7 @@ def check_learning(ranks: Found, name: str) -> None:
         assert_same_moves(found["masters"], expected["masters"], expected["start"])
         if "reference" in expected:
             assert_same_tensors(found["reference"], expected["reference"])
+            assert_same_tensors(found["reference_after"], expected["reference"])
             for one, now in zip(expected["reference"], expected["after"], strict=True):
                 assert not torch.allclose(one, now, atol=1e-3)  # or the reference would be anything
 
@@ -176,17 +188,26 @@ def found_by_first(two: Found) -> dict[str, torch.Tensor]:
     return published
 
 
-@pytest.mark.parametrize("size", [1, 4])
-@pytest.mark.parametrize("part", ["before", "after"])
-def test_another_number_of_ranks_goes_on_as_those_that_saved(groups: dict[int, Found], size: int, part: str) -> None:
-    # "before" is from the state before all updates, with which an optimizer has to forget what it has.
-    expected = groups[2][0]["saves"]
-    start = expected["start"] if part == "before" else expected["before"]["masters"]
-    for rank in groups[size]:
-        found = rank["goes_on"][part]
-        assert_same_numbers(found["metrics"], expected[part]["metrics"], rel=1e-3)
-        assert_same_tensors(found["values"], expected[part]["values"], rtol=1e-3)
-        assert_same_moves(found["masters"], expected[part]["masters"], start)
+def check_going_on(ranks: Found, saved: Found) -> None:
+    """From "fresh", the state before all updates, with which an optimizer has to forget what it has; and from the other,
+    for which it has to know.
+    """
+    expected = saved[0]["saves"]
+    for part, start in (("before", expected["start"]), ("after", expected["before"]["masters"])):
+        for rank in ranks:
+            found = rank["goes_on"][part]
+            assert_same_numbers(found["metrics"], expected[part]["metrics"], rel=1e-3)
+            assert_same_tensors(found["values"], expected[part]["values"], rtol=1e-3)
+            assert_same_moves(found["masters"], expected[part]["masters"], start)
+
+
+def test_a_single_rank_goes_on_as_the_two_that_saved(groups: dict[int, Found]) -> None:
+    check_going_on(groups[1], groups[2])
+
+
+@pytest.mark.slow
+def test_four_ranks_go_on_as_the_two_that_saved(two: Found, folder: Path) -> None:
+    check_going_on(run_ranks(4, ["goes_on"], folder), two)
 
 
 def test_the_state_of_something_else_is_refused_and_changes_nothing(two: Found) -> None:
@@ -226,9 +247,9 @@ def test_all_layouts_and_models_learn_alike_in_a_group(size: int, folder: Path) 
     for name in CRITICS:
         check_critic(ranks, name)
     for name in ROUNDED:
-        # A bfloat16 has 8 bits, so a micro-batch's gradient depends on what else is in it by some of 1/256; and after an
-        # update weights near the middle of two numbers are rounded to one or the other. The masters' way after five
-        # updates, which the rounding of a single gradient to the wrong sign would already turn, is within a tenth.
+        # A bfloat16 has 8 bits: a gradient depends by some 1/256 on how episodes lie in micro-batches, and where two
+        # masters differ by less than can be seen, one may be rounded up and the other down. Five updates later, the
+        # masters have still come the same way but for a tenth of it.
         expected = alone(name)
         assert ranks[0][name]["untouched"]
         for key, began in expected["start"].items():
