@@ -104,11 +104,11 @@ def check_learning(ranks: Found, name: str) -> None:
     for rank in ranks:
         found = rank[name]
         assert found["untouched"], "the policy that was given is not the learner's to change"
+        assert_same_moves(found["masters"], expected["masters"], expected["start"])
         assert found["metrics"] == ranks[0][name]["metrics"]
         assert_same_numbers(found["metrics"], expected["metrics"])
         assert_same_tensors(found["before"], expected["before"])
         assert_same_tensors(found["after"], expected["after"])
-        assert_same_moves(found["masters"], expected["masters"], expected["start"])
         if "reference" in expected:
             assert_same_tensors(found["reference"], expected["reference"])
             assert_same_tensors(found["reference_after"], expected["reference"])
@@ -189,9 +189,7 @@ def found_by_first(two: Found) -> dict[str, torch.Tensor]:
 
 
 def check_going_on(ranks: Found, saved: Found) -> None:
-    """From "fresh", the state before all updates, with which an optimizer has to forget what it has; and from the other,
-    for which it has to know.
-    """
+    """From the state before all updates, with which an optimizer has to forget what it has, and from one in between."""
     expected = saved[0]["saves"]
     for part, start in (("before", expected["start"]), ("after", expected["before"]["masters"])):
         for rank in ranks:
