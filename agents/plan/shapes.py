@@ -198,6 +198,16 @@ SHAPES: dict[str, ModelShape] = {
             num_kv_heads=8,
             tied=False,
         ),
+        _qwen(
+            name="qwen2.5-32b",
+            vocabulary=152_064,
+            hidden=5120,
+            intermediate=27_648,
+            num_layers=64,
+            num_heads=40,
+            num_kv_heads=8,
+            tied=False,
+        ),
         _llama(
             name="llama-3.2-1b",
             vocabulary=128_256,
