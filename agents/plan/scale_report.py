@@ -17,6 +17,8 @@ SCHEMA = "zerosearch.scaling-plan/1"
 STEPS = 200
 """Of which GPU hours are shown."""
 
+_BEFORE = ("GPUs", "used", "learners", "samplers", "simulators")
+_BEHIND = ("step", "bottleneck", "episodes/s", "GPU-h")
 _SHORT = {"rollout": "R", "search": "S", "update": "U", "exchange": "X", "publish": "P", "driver": "D"}
 
 
@@ -57,8 +59,8 @@ def pair_text(pair: Pair, *, asynchronous: bool) -> str:
     lines = [
         f"{cluster.policy.name} with simulators of {cluster.simulator.name}: {_what(cluster, asynchronous)}",
         "",
-        _row("GPUs", "used", "learners", "samplers", "simulators", *PHASES, "step", "bottleneck", "episodes/s", "GPU-h"),
-        _row(*["---"] * (9 + len(PHASES))),
+        _row(*_BEFORE, *PHASES, *_BEHIND),
+        _row(*["---"] * (len(_BEFORE) + len(PHASES) + len(_BEHIND))),
     ]
     whys = {}
     for count, found in pair.cells.items():
@@ -145,8 +147,8 @@ def _what(cluster: Cluster, asynchronous: bool) -> str:
     run = cluster.run
     how = "asynchronous" if asynchronous else "synchronous"
     return (
-        f"a step of {run.questions} × {run.group_size} episodes, {how}, {cluster.hardware.name}, sampler {run.sampler}. "
-        "Estimates, not measurements."
+        f"a step of {run.questions} × {run.group_size} episodes, {how}, {cluster.hardware.name}, sampler "
+        f"{run.sampler}. Estimates, not measurements."
     )
 
 

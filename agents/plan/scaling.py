@@ -166,16 +166,16 @@ def rollout_seconds(
     it makes a pass for each token of its longest, or, where its cache doesn't hold all at once, for each token of the
     work divided by what it holds and then for the rest of an episode that began late.
 
-    An episode computes and searches in turns, so with P the samplers' seconds and W those in which a mean episode waits,
-    E·W/(P + W) searches are under way at once (Little's law), on which W depends in turn: found by bisection. The
-    longest episode searches more often than a mean one, and that at the end, when simulators have little to do.
+    An episode computes and searches in turns, so with P the samplers' seconds and W those in which a mean episode
+    waits, E·W/(P + W) searches are under way at once (Little's law), on which W depends in turn: found by bisection.
+    The longest episode searches more often than a mean one, and that at the end, when simulators have little to do.
 
     Args:
         cluster: What is planned.
         sampler: One of the samplers.
         samplers: How many.
         searcher: One of the simulators.
-        simulators: How many.
+        simulators: How many; 0 where the sampler's GPU answers searches, too.
     """
     run, spread = cluster.run, cluster.numbers.spread
     num_episodes, mean = run.num_episodes, run.policy_tokens
@@ -202,7 +202,9 @@ def rollout_seconds(
     def waiting(under_way: float) -> float:
         return run.num_searches * search_seconds(cluster, searcher, under_way / max(simulators, 1))
 
-    low, high = 0.0, float(num_episodes)
+    low = high = float(num_episodes)
+    if simulators:  # else the GPU that writes answers searches, too, and does one after the other
+        low = 0.0
     for _ in range(16):
         middle = (low + high) / 2
         waits = waiting(middle)
@@ -236,8 +238,8 @@ def update_phase(cluster: Cluster, learners: int, *, micro_batch_tokens: float) 
     """Seconds in which so many learners make a step's updates.
 
     Each computes its share of the episodes, at least one. For each micro-batch FSDP2 gathers the weights before the
-    forward pass and again before the backward pass, and scatters the gradients; a pass without gradients (reference, old
-    log-probs) gathers once. A share `overlap` of the computing hides as many seconds of that.
+    forward pass and again before the backward pass, and scatters the gradients; a pass without gradients (reference,
+    old log-probs) gathers once. A share `overlap` of the computing hides as many seconds of that.
 
     Args:
         cluster: What is planned.
@@ -261,9 +263,9 @@ def update_phase(cluster: Cluster, learners: int, *, micro_batch_tokens: float) 
 def publish_seconds(cluster: Cluster, split: Split) -> float:
     """Seconds from the learners' weights to the samplers', of which the first learner takes care.
 
-    It gathers all shards, copies them to its machine's memory and puts them into Ray's object store; each machine that has
-    samplers fetches them, and those that have them pass them on, so that with each round twice as many have them; then
-    each GPU is given its part. Samplers on the learner's machine, which come first, read the store itself.
+    It gathers all shards, copies them to its machine's memory and puts them into Ray's object store; each machine that
+    has samplers fetches them, and those that have them pass them on, so that with each round twice as many have them;
+    then each GPU is given its part. Samplers on the learner's machine, which come first, read the store itself.
     """
     if not split.samplers:
         return 0.0

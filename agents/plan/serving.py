@@ -18,8 +18,8 @@ __all__ = ["Server", "exchange_seconds", "longest_of", "make_server"]
 def longest_of(count: float, spread: float) -> float:
     """About how long the longest of so many is, as a multiple of the mean: 1 + spread·√(2·ln count).
 
-    Naively, the expected largest of as many draws of a normal distribution, of which this is an upper bound (a third too
-    far above the mean for ten draws, a tenth for a thousand).
+    Naively, the expected largest of as many draws of a normal distribution, of which this is an upper bound: for ten
+    draws two fifths too far above the mean, for a thousand a seventh.
 
     Args:
         count: Draws, at least 1.
@@ -60,9 +60,7 @@ class Server:
 
     def pass_seconds(self, rows: float, context: float) -> float:
         """A pass that writes a token in each row, of which each looks at so many tokens."""
-        return pass_seconds(
-            self.shape, self.precision, self.hardware, self.assumptions, rows=rows, context=context
-        )
+        return pass_seconds(self.shape, self.precision, self.hardware, self.assumptions, rows=rows, context=context)
 
     def answer_seconds(self, rows: int, *, prompt: float, tokens: float) -> float:
         """Reading so many prompts and writing as many answers of one length, side by side."""
@@ -108,9 +106,7 @@ def make_server(
     whole = (hardware.memory_gb - shared_gb) * 1e9 * numbers.memory_share
     room = whole - weights - assumptions.runtime_gb * 1e9
     if num_gpus > 1:
-        assumptions = replace(
-            assumptions, layer_overhead_us=assumptions.layer_overhead_us + 2 * numbers.allreduce_us
-        )
+        assumptions = replace(assumptions, layer_overhead_us=assumptions.layer_overhead_us + 2 * numbers.allreduce_us)
     joined = replace(
         hardware,
         peak_tflops=hardware.peak_tflops * num_gpus,
@@ -131,8 +127,8 @@ def exchange_seconds(num_bytes: float, num_gpus: int, numbers: ClusterNumbers, *
     """Seconds in which each of so many GPUs is given all that they hold together, or the sum of what each has of it.
 
     A ring, as NCCL makes it (its naive equivalent: everybody sends its part to everybody): each GPU takes in what the
-    others hold, within a machine over NVLink; each machine what the other machines hold, over the network. The slower of
-    the two counts, and a hop for each other GPU and message.
+    others hold, within a machine over NVLink; each machine what the other machines hold, over the network. The slower
+    of the two counts, and a hop for each other GPU and message.
 
     Args:
         num_bytes: All of it.

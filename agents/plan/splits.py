@@ -139,7 +139,7 @@ class Planner:
         most = best.step * (1 + _WORTH)
         for kind in ("simulators", "learners", "samplers"):
             for count in _counts(getattr(best.split, kind))[:-1]:
-                split = replace(best.split, **{kind: count})  # type: ignore[arg-type]
+                split = replace(best.split, **{kind: count})
                 if kind != "learners" or (split.samplers and self._micro_batch(count)):
                     found = self._found(split, asynchronous=best.asynchronous)
                     if found.step <= most:
@@ -159,7 +159,7 @@ class Planner:
         """Those that fit. Simulators get what learners and samplers leave, as more of them never make a step longer."""
         for gpus_per_simulator in self._simulator_gpus():
             kept = (num_gpus - 1) // gpus_per_simulator
-            if self._local_fits(kept):
+            if (kept or gpus_per_simulator == 1) and self._local_fits(kept):
                 yield Split(learners=1, samplers=0, simulators=kept, gpus_per_simulator=gpus_per_simulator)
             for gpus_per_sampler in self._sampler_gpus():
                 for learners in _counts(num_gpus):
@@ -232,7 +232,8 @@ class Planner:
         if not split.samplers:
             if split.learners != 1:
                 raise ConfigError(
-                    f"{split.learners} learners and no samplers: only a single learner's GPU plays, too. Give --samplers."
+                    f"{split.learners} learners and no samplers: only a single learner's GPU plays, too. "
+                    "Give --samplers."
                 )
             memory = self._local_memory(split.simulators)
             if not memory.fits:

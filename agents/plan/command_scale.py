@@ -85,13 +85,17 @@ def run_scale(options: argparse.Namespace) -> None:
         [find_shape(_full_name(name)) for name in names] for names in (options.scale_policy, options.scale_simulator)
     )
     clusters = _clusters(options, policies, simulators)
+    if options.scale_numbers:
+        print(numbers_text(clusters[0]))
+        if not options.scale_json:
+            return
     split = _split_of(options)
     pairs = _planned(clusters, options.scale_gpus, split, asynchronous=options.scale_asynchronous)
     if options.scale_json:
         write_json(options.scale_json, record_of(pairs, asynchronous=options.scale_asynchronous))
     if options.scale_numbers:
-        print(numbers_text(clusters[0]))
-    elif len(pairs) == 1:
+        return
+    if len(pairs) == 1:
         print(pair_text(pairs[0], asynchronous=options.scale_asynchronous))
     else:
         print(map_text(pairs, asynchronous=options.scale_asynchronous))
@@ -118,7 +122,8 @@ def _clusters(options: argparse.Namespace, policies: Iterable[Any], simulators: 
     from agents.plan.scaling import Cluster
 
     types = {item.name: str(item.type) for item in dataclasses.fields(ClusterNumbers)}
-    numbers, rest = {}, []
+    numbers: dict[str, Any] = {}
+    rest = []
     for pair in options.scale_assume:
         name, _, text = pair.partition("=")
         if name.strip() in types:
