@@ -19,7 +19,7 @@ STEPS = 200
 
 _BEFORE = ("GPUs", "used", "learners", "samplers", "simulators")
 _BEHIND = ("step", "bottleneck", "episodes/s", "GPU-h")
-_SHORT = {"rollout": "R", "search": "S", "update": "U", "exchange": "X", "publish": "P", "driver": "D"}
+_SHORT = {"rollout": "R", "search": "S", "update": "U", "exchange": "X", "publish": "P", "fetch": "F", "driver": "D"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,24 @@ from agents.plan.settings import Assumptions, Precision, RunShape
 from agents.plan.shapes import ModelShape
 from agents.plan.timing import plan_time, prefill_seconds
 
-__all__ = ["PHASES", "Cluster", "Phases", "Split", "Update", "publish_seconds", "rollout_seconds", "update_phase"]
+__all__ = [
+    "PHASES",
+    "Cluster",
+    "Phases",
+    "Split",
+    "Update",
+    "fetch_seconds",
+    "publish_seconds",
+    "rollout_seconds",
+    "search_seconds",
+    "update_phase",
+]
 
-PHASES = ("rollout", "search", "update", "exchange", "publish", "driver")
+PHASES = ("rollout", "search", "update", "exchange", "publish", "fetch", "driver")
 """What a step's seconds go into."""
+
+_WEIGHTS_PER_LAYER = 12
+"""Matrices, biases and norms of a layer, each of which is gathered alone to be published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +137,8 @@ class Phases:
         search: What searches add to it, because nothing else was to be done meanwhile.
         update: Learners at work: log-probs, forward and backward passes, the optimizer.
         exchange: What weights and gradients on their way between learners add to it.
-        publish: From the learners' weights to the samplers'.
+        publish: From the learners' shards to whole weights in the object store.
+        fetch: From there to the samplers.
         driver: Calls, and what the driver does for each episode.
     """
 
@@ -132,28 +147,29 @@ class Phases:
     update: float
     exchange: float
     publish: float
+    fetch: float
     driver: float
 
     @property
     def playing(self) -> float:
-        """Until all episodes are played."""
-        return self.rollout + self.search + self.driver
+        """From newer weights in the object store to episodes."""
+        return self.fetch + self.rollout + self.search + self.driver
 
     @property
     def learning(self) -> float:
-        """Until the weights are new."""
-        return self.update + self.exchange
+        """From episodes to newer weights in the object store."""
+        return self.update + self.exchange + self.publish
 
     def step(self, *, asynchronous: bool = False) -> float:
         """A step: one after the other; or playing and learning at once, as long as the slower of them takes."""
-        both = max(self.playing, self.learning) if asynchronous else self.playing + self.learning
-        return both + self.publish
+        return max(self.playing, self.learning) if asynchronous else self.playing + self.learning
 
     def bottleneck(self, *, asynchronous: bool = False) -> str:
         """The phase of `PHASES` that takes most of the step; what is hidden behind other work isn't asked."""
         seen = set(PHASES)
         if asynchronous:
-            seen -= {"update", "exchange"} if self.playing >= self.learning else {"rollout", "search", "driver"}
+            learning = {"update", "exchange", "publish"}
+            seen = seen - learning if self.playing >= self.learning else learning
         return max((name for name in PHASES if name in seen), key=lambda name: float(getattr(self, name)))
 
 
@@ -162,8 +178,8 @@ def rollout_seconds(
 ) -> tuple[float, float]:
     """Seconds of samplers at work in a step, and what searches add.
 
-    The step ends with its longest episode. A sampler has E/S episodes and, as lengths are drawn, the fullest some more;
-    it makes a pass for each token of its longest, or, where its cache doesn't hold all at once, for each token of the
+    The step ends with its longest episode. A sampler has E/S episodes, whole groups of them, so that no more samplers
+    than questions have something to do. As lengths are drawn, the fullest has some more tokens than others; it makes a pass for each token of its longest, or, where its cache doesn't hold all at once, for each token of the
     work divided by what it holds and then for the rest of an episode that began late.
 
     An episode computes and searches in turns, so with P the samplers' seconds and W those in which a mean episode
@@ -179,7 +195,7 @@ def rollout_seconds(
     """
     run, spread = cluster.run, cluster.numbers.spread
     num_episodes, mean = run.num_episodes, run.policy_tokens
-    busy = min(samplers, num_episodes)
+    busy = min(samplers, run.questions)
     longest = min(mean * longest_of(num_episodes, spread), cluster.most_tokens)
     rows = num_episodes / busy
     load = min(mean * (rows + spread * math.sqrt(2 * rows * math.log(busy))), rows * longest)
@@ -187,7 +203,7 @@ def rollout_seconds(
     before = (run.num_actions - 1) / 2 * (run.action_tokens + run.document_tokens)
     context = min(run.prompt_tokens + before + run.action_tokens / 2, run.max_episode_tokens)
     writing = passes * sampler.pass_seconds(load / passes, context)
-    new = run.prompt_tokens / min(run.group_size, max(rows, 1)) + run.num_searches * run.document_tokens
+    new = run.prompt_tokens / run.group_size + run.num_searches * run.document_tokens
     reading = prefill_seconds(
         cluster.policy,
         sampler.hardware,
@@ -260,22 +276,28 @@ def update_phase(cluster: Cluster, learners: int, *, micro_batch_tokens: float) 
     return Update(computing, max(travel - numbers.overlap * computing, 0.0))
 
 
-def publish_seconds(cluster: Cluster, split: Split) -> float:
-    """Seconds from the learners' weights to the samplers', of which the first learner takes care.
+def publish_seconds(cluster: Cluster, learners: int) -> float:
+    """Seconds from the learners' shards to whole weights in Ray's object store, of which the first learner takes care.
 
-    It gathers all shards, copies them to its machine's memory and puts them into Ray's object store; each machine that
-    has samplers fetches them, and those that have them pass them on, so that with each round twice as many have them;
-    then each GPU is given its part. Samplers on the learner's machine, which come first, read the store itself.
+    All gather one weight after the other; the first copies it to its machine's memory, and from there into the store.
     """
-    if not split.samplers:
-        return 0.0
-    numbers, run = cluster.numbers, cluster.run
-    num_bytes = cluster.policy.num_parameters * run.precision.weight
-    gigabytes = num_bytes / 1e9
-    gather = exchange_seconds(num_bytes, split.learners, numbers, messages=cluster.policy.num_layers + 1)
+    numbers = cluster.numbers
+    num_bytes = cluster.policy.num_parameters * cluster.run.precision.weight
+    messages = _WEIGHTS_PER_LAYER * cluster.policy.num_layers
+    gather = exchange_seconds(num_bytes, learners, numbers, messages=messages)
+    return gather + num_bytes / 1e9 * (1 / numbers.pcie_gb_s + 1 / numbers.put_gb_s)
+
+
+def fetch_seconds(cluster: Cluster, split: Split) -> float:
+    """Seconds from there to the samplers' GPUs, each of which is given its part.
+
+    Each machine that has samplers fetches the weights once, and those that have them pass them on, so that with each
+    round twice as many have them. Samplers on the first learner's machine read its store itself.
+    """
+    numbers = cluster.numbers
+    gigabytes = cluster.policy.num_parameters * cluster.run.precision.weight / 1e9
     end = split.learners + split.samplers * split.gpus_per_sampler
-    first = max(split.learners // numbers.gpus_per_node, 1)  # the first machine's own samplers have it already
+    first = max(split.learners // numbers.gpus_per_node, 1)  # machines full of learners; else the first has both
     machines = max(math.ceil(end / numbers.gpus_per_node) - first, 0)
     rounds = math.ceil(math.log2(machines + 1))
-    moved = gigabytes / numbers.pcie_gb_s + gigabytes / numbers.put_gb_s + rounds * gigabytes / numbers.transfer_gb_s
-    return gather + moved + gigabytes / split.gpus_per_sampler / numbers.pcie_gb_s
+    return gigabytes * (rounds / numbers.transfer_gb_s + 1 / split.gpus_per_sampler / numbers.pcie_gb_s)

@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from agents.plan.memory import GB, Item, MemoryPlan, cache_bytes_per_token, plan_memory
-from agents.plan.scaling import Cluster, Phases, Split, Update, publish_seconds, rollout_seconds, update_phase
+from agents.plan.scaling import (
+    Cluster,
+    Phases,
+    Split,
+    Update,
+    fetch_seconds,
+    publish_seconds,
+    rollout_seconds,
+    update_phase,
+)
 from agents.plan.serving import Server
 from agents.plan.settings import Precision
 from zs_env.errors import ConfigError
@@ -58,17 +67,24 @@ class Found:
 def learner_memory(cluster: Cluster, learners: int, *, micro_batch_tokens: int) -> MemoryPlan:
     """What lies on each learner's GPU: what `plan_memory` counts without the sampler, and the layers that are gathered.
 
-    FSDP2 has two of its units whole at a time, with the gradients of one; the largest is a layer, or the embedding.
+    A learner's shard is its float32 master, whatever the weights are computed in (and its optimizer AdamW). FSDP2 has
+    two of its units whole at a time, with the gradients of one; the largest is a layer, or the embedding.
     """
-    run = replace(cluster.run, sampler="transformers", micro_batch_tokens=micro_batch_tokens)
+    run = replace(
+        cluster.run,
+        sampler="transformers",
+        micro_batch_tokens=micro_batch_tokens,
+        masters="float32",
+        optimizer="adamw",
+    )
     sharing = replace(cluster.hardware, num_devices=learners)
     whole = plan_memory(cluster.policy, run, sharing, cluster.assumptions)
-    items = [item for item in whole.items if item.phase != "rollout"]
-    if learners > 1:
-        policy, precision = cluster.policy, run.precision
-        largest = max(policy.layer_parameters / policy.num_layers, policy.embedding_parameters)
-        gathered = largest * (2 * precision.weight + precision.gradient)
-        items.append(Item("gathered layers and their gradients", "update", gathered))
+    policy, precision = cluster.policy, run.precision
+    twice = bool(precision.master) and not run.lora_rank
+    items = [item for item in whole.items if item.phase != "rollout" and not (twice and item.name == "weights")]
+    largest = max(policy.layer_parameters / policy.num_layers, policy.embedding_parameters)
+    gathered = largest * (2 * precision.weight + precision.gradient)
+    items.append(Item("gathered layers and their gradients", "update", gathered))
     return replace(whole, items=tuple(items))
 
 
@@ -86,6 +102,7 @@ class Planner:
         self._searcher = functools.cache(cluster.searcher)
         self._micro_batch = functools.cache(self._find_micro_batch)
         self._update = functools.cache(self._find_update)
+        self._publish = functools.cache(functools.partial(publish_seconds, cluster))
         self._rollout = functools.cache(self._find_rollout)
 
     def phases(self, split: Split) -> Phases:
@@ -109,7 +126,8 @@ class Planner:
             search=search,
             update=update.computing,
             exchange=update.waiting,
-            publish=publish_seconds(cluster, split),
+            publish=self._publish(split.learners) if split.samplers else 0.0,
+            fetch=fetch_seconds(cluster, split) if split.samplers else 0.0,
             driver=(cluster.run.num_episodes * numbers.episode_ms + calls * numbers.call_ms) / 1e3,
         )
 

@@ -9,7 +9,16 @@ import pytest
 
 from agents.plan.cluster import ClusterNumbers, basis_of
 from agents.plan.hardware import Hardware
-from agents.plan.scaling import Cluster, Phases, Split, publish_seconds, rollout_seconds, search_seconds, update_phase
+from agents.plan.scaling import (
+    Cluster,
+    Phases,
+    Split,
+    fetch_seconds,
+    publish_seconds,
+    rollout_seconds,
+    search_seconds,
+    update_phase,
+)
 from agents.plan.serving import exchange_seconds, longest_of, make_server
 from agents.plan.settings import Assumptions, Precision, RunShape
 from agents.plan.shapes import SHAPES, ModelShape
@@ -169,32 +178,34 @@ def test_publishing_by_hand() -> None:
     big = small(policy=SHAPES["qwen2.5-3b"], numbers=replace(PLAIN, put_gb_s=2, transfer_gb_s=4, pcie_gb_s=50))
     gigabytes = 2 * SHAPES["qwen2.5-3b"].num_parameters / 1e9
 
-    def publishing(learners: int, samplers: int, **more: int) -> float:
-        return publish_seconds(big, Split(learners=learners, samplers=samplers, **more)) / gigabytes
+    # To the CPU and into the store; of two learners, each has half.
+    assert publish_seconds(big, 1) / gigabytes == pytest.approx(1 / 50 + 1 / 2)
+    assert publish_seconds(big, 2) / gigabytes == pytest.approx(1 / 2 / 450 + 1 / 50 + 1 / 2)
 
-    assert publishing(1, 0) == 0
-    # One machine: to the CPU, into the store, and to a GPU.
-    assert publishing(1, 4) == pytest.approx(1 / 50 + 1 / 2 + 1 / 50)
-    assert publishing(1, 2, gpus_per_sampler=2) == pytest.approx(1 / 50 + 1 / 2 + 1 / 100)
-    gathered = 1 / 2 / 450
-    assert publishing(2, 6) == pytest.approx(gathered + 1 / 50 + 1 / 2 + 1 / 50)
+    def fetching(learners: int, samplers: int, **more: int) -> float:
+        return fetch_seconds(big, Split(learners=learners, samplers=samplers, **more)) / gigabytes
+
+    # One machine: to each GPU its part.
+    assert fetching(1, 4) == fetching(2, 6) == pytest.approx(1 / 50)
+    assert fetching(1, 2, gpus_per_sampler=2) == pytest.approx(1 / 100)
     # Three more machines: the first is served in a round, the other two in the next.
-    assert publishing(2, 30) == pytest.approx(gathered + 1 / 50 + 1 / 2 + 2 / 4 + 1 / 50)
+    assert fetching(2, 30) == pytest.approx(2 / 4 + 1 / 50)
     # Learners that fill a machine, and samplers on another.
-    assert publishing(8, 8) == pytest.approx(7 / 8 / 450 + 1 / 50 + 1 / 2 + 1 / 4 + 1 / 50)
+    assert fetching(8, 8) == pytest.approx(1 / 4 + 1 / 50)
 
 
-PHASES = Phases(rollout=3, search=2, update=4, exchange=0.5, publish=1, driver=0.25)
+PHASES = Phases(rollout=3, search=2, update=4, exchange=0.5, publish=1, fetch=0.125, driver=0.25)
 
 
 def test_a_step_is_a_sum_or_the_slower_side() -> None:
-    assert PHASES.step() == 3 + 2 + 0.25 + 4 + 0.5 + 1
-    assert PHASES.step(asynchronous=True) == 5.25 + 1
+    assert PHASES.step() == 3 + 2 + 0.25 + 0.125 + 4 + 0.5 + 1
+    playing = replace(PHASES, rollout=3.5)
+    assert playing.step(asynchronous=True) == 3.5 + 2 + 0.25 + 0.125
     learning = replace(PHASES, update=10)
-    assert learning.step(asynchronous=True) == 10.5 + 1
-    assert PHASES.bottleneck() == "update"
+    assert learning.step(asynchronous=True) == 10 + 0.5 + 1
+    assert playing.bottleneck() == "update"
     # What is hidden is no bottleneck.
-    assert PHASES.bottleneck(asynchronous=True) == "rollout"
+    assert playing.bottleneck(asynchronous=True) == "rollout"
     assert replace(learning, publish=20).bottleneck(asynchronous=True) == "publish"
     assert learning.bottleneck(asynchronous=True) == "update"
 

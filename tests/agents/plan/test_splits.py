@@ -81,7 +81,7 @@ def test_asynchronous_steps_are_shorter_and_need_samplers() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"qwen2.5-32b with a simulator of qwen2.5-14b does not fit 8 GPUs of 80 GB"):
         Planner(paper("32b")).best(8)
-    assert Planner(paper("32b")).least_gpus() == {"learners": 11, "a sampler": 1, "a simulator": 1}
+    assert Planner(paper("32b")).least_gpus() == {"learners": 10, "a sampler": 1, "a simulator": 1}
     small = Planner(replace(paper("7b"), hardware=find_hardware("rtx4090", dtype="bfloat16")))
     with pytest.raises(ConfigError, match=r"qwen2.5-14b does not fit a simulator of 1 GPUs: each lacks 9.1 GB"):
         small.phases(Split(learners=64, samplers=1, gpus_per_sampler=2, simulators=1))
@@ -105,10 +105,12 @@ def test_learners_share_states_and_keep_no_cache() -> None:
     for learners in (4, 8):
         whole = plan_memory(cluster.policy, run, replace(cluster.hardware, num_devices=learners), cluster.assumptions)
         mine = learner_memory(cluster, learners, micro_batch_tokens=run.micro_batch_tokens)
-        assert mine.peak("step") == pytest.approx(whole.peak("step"))
+        more = 1 + cluster.assumptions.margin
+        twice = 2 * cluster.policy.num_parameters / learners  # a shard is its master
+        assert mine.peak("step") == pytest.approx(whole.peak("step") - twice * more)
         # The embedding whole, twice in two bytes, and its gradient in four.
-        gathered = 8 * cluster.policy.embedding_parameters * (1 + cluster.assumptions.margin)
-        assert mine.peak("update") == pytest.approx(whole.peak("update") + gathered)
+        gathered = 8 * cluster.policy.embedding_parameters
+        assert mine.peak("update") == pytest.approx(whole.peak("update") + (gathered - twice) * more)
         assert mine.peak("rollout") < whole.peak("rollout")
 
 
