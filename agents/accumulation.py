@@ -18,7 +18,7 @@ from agents.losses import Aggregation, token_weights
 from agents.optimization import TrainedParameters
 from agents.trajectory import Trajectory
 
-__all__ = ["Accumulator", "Example", "TokenLoss"]
+__all__ = ["Accumulator", "Example", "Sums", "TokenLoss"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,35 @@ class TokenLoss:
     maxima: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Sums:
+    """What micro-batches add up to.
+
+    Attributes:
+        loss: Their part of the whole batch's loss.
+        totals: Of each mean that the loss names, its sum over policy tokens.
+        maxima: Of each maximum that the loss names; minus infinity where the policy wrote nothing.
+    """
+
+    loss: float = 0.0
+    totals: dict[str, float] = field(default_factory=dict)
+    maxima: dict[str, float] = field(default_factory=dict)
+
+    def add(self, other: Sums) -> None:
+        """Count others in."""
+        self.loss += other.loss
+        for name, value in other.totals.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value
+        for name, value in other.maxima.items():
+            self.maxima[name] = max(self.maxima.get(name, -torch.inf), value)
+
+    def metrics(self, num_tokens: int) -> dict[str, float]:
+        """`loss`, and the means and maxima over a batch of so many policy tokens."""
+        means = {name: total / max(num_tokens, 1) for name, total in self.totals.items()}
+        maxima = {name: 0.0 if value == -torch.inf else value for name, value in self.maxima.items()}
+        return {"loss": self.loss, **means, **maxima}
+
+
 T = TypeVar("T")
 
 
@@ -102,11 +131,23 @@ class Accumulator:
         Returns:
             `loss` and the means and maxima that the loss named, over all policy tokens.
         """
+        lengths = torch.tensor([example.trajectory.num_policy_tokens for example in examples])
+        sums = self.accumulate_weighted(examples, token_weights(lengths, aggregation), loss_of)
+        return sums.metrics(int(lengths.sum()))
+
+    def accumulate_weighted(
+        self, examples: Sequence[Example], weights: Tensor, loss_of: Callable[[list[Example], Batch], TokenLoss]
+    ) -> Sums:
+        """Add the gradient of a weighted sum of all token losses.
+
+        Args:
+            examples: What is differentiated.
+            weights: [B]: what each policy token of an example weighs.
+            loss_of: See `accumulate`.
+        """
         assert self._parameters is not None, "this one was made for inference alone"
         parameters = self._parameters
-        lengths = torch.tensor([example.trajectory.num_policy_tokens for example in examples])
-        weights = token_weights(lengths, aggregation)
-        totals, maxima = {"loss": 0.0}, dict[str, float]()
+        sums = Sums()
 
         def differentiate(part: list[int]) -> tuple[Tensor, TokenLoss, tuple[Tensor | None, ...]]:
             chosen = [examples[index] for index in part]
@@ -121,15 +162,10 @@ class Accumulator:
         with parameters.gathering():
             for loss, result, gradients in self._map(differentiate, self._micro_batches(examples)):
                 parameters.add_gradients(gradients)
-                totals["loss"] += float(loss)
-                for name, values in result.means.items():
-                    totals[name] = totals.get(name, 0.0) + float(values.sum())
-                for name, values in result.maxima.items():
-                    largest = float(values.max()) if len(values) else -torch.inf  # the policy may have written nothing
-                    maxima[name] = max(maxima.get(name, -torch.inf), largest)
-        maxima = {name: 0.0 if value == -torch.inf else value for name, value in maxima.items()}
-        loss_value, num_tokens = totals.pop("loss"), max(int(lengths.sum()), 1)
-        return {"loss": loss_value, **{name: total / num_tokens for name, total in totals.items()}, **maxima}
+                totals = {name: float(values.sum()) for name, values in result.means.items()}
+                maxima = {name: float(one.max()) if len(one) else -torch.inf for name, one in result.maxima.items()}
+                sums.add(Sums(float(loss), totals, maxima))
+        return sums
 
     @torch.no_grad()
     def infer(self, examples: Sequence[Example], function: Callable[[Batch], Tensor]) -> list[Tensor]:

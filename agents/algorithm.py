@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -286,6 +286,8 @@ class Algorithm(ABC):
         self._optimizer = optimizer
         self._noise = noise
         self._updates: list[dict[str, float]] = []
+        self.episodes_of: Callable[[int], RolloutResult] = self.play
+        """Where a step has its episodes from: it plays them, or somebody has played them ahead."""
 
     @abstractmethod
     def learn(self, step: int, trajectories: Sequence[Trajectory]) -> dict[str, float]:
@@ -303,13 +305,13 @@ class Algorithm(ABC):
             NonFiniteError: Logits, the loss or a gradient isn't finite.
         """
         began = time.perf_counter()
-        rolled = self.play(step)
+        rolled = self.episodes_of(step)
         rolled_at = time.perf_counter()
         self._updates = []
         learned = self.learn(step, [trajectory for trajectory in rolled.trajectories if not trajectory.failed])
         self.executor.publish(step + 1)
         ended = time.perf_counter()
-        metrics = learned | rollout_metrics(rolled) | _average(self._updates)
+        metrics = learned | rolled.metrics | rollout_metrics(rolled) | _average(self._updates)
         if self.training.overlong_tokens:
             played = [trajectory for trajectory in rolled.trajectories if not trajectory.failed]
             taken_off = sum(abs(self._overlong_penalty(trajectory)) for trajectory in played)
@@ -320,6 +322,7 @@ class Algorithm(ABC):
             "rollout_s": rolled_at - began,
             "update_s": ended - rolled_at,
             "step_s": ended - began,
+            "staleness": _staleness(step, rolled),
         }
         return TrainingStep(metrics, rolled.trajectories)
 
@@ -396,6 +399,12 @@ class Algorithm(ABC):
                 minibatch, loss, aggregation=self.training.aggregation, learning_rate=self.rate_at(step)
             )
         )
+
+
+def _staleness(step: int, rolled: RolloutResult) -> float:
+    """How many training steps the weights that wrote an episode lie behind those that learn from it, on average."""
+    versions = [trajectory.weight_version for trajectory in rolled.trajectories if not trajectory.failed]
+    return sum(step - version for version in versions) / len(versions) if versions else 0.0
 
 
 def rewards_of(example: Example, reward: float, kl_coef: float) -> Tensor:

@@ -9,7 +9,7 @@ from agents.algorithm import Algorithm
 from agents.config import EvaluationConfig, TrainConfig
 from agents.critic import Critic, CriticLearner
 from agents.devices import resolve_device
-from agents.evaluate import evaluate_policy, pick_questions
+from agents.evaluate import evaluate_policy, evaluation_tasks, measure, pick_questions
 from agents.executors import Executor, LocalExecutor
 from agents.grpo import Grpo
 from agents.learner import Learner, reference_of
@@ -17,6 +17,7 @@ from agents.lora import LoraPolicy, add_adapters, merge_adapters
 from agents.policy import Policy, load_policy
 from agents.ppo import Ppo
 from agents.reinforce import Reinforce
+from agents.rollout import RolloutResult, check_failures
 from agents.samplers.base import PublishedSampler, Sampler, SamplingSettings
 from agents.warmstart.imitation import imitate
 from zs_env.questions import QuestionList, load_questions
@@ -32,12 +33,14 @@ def load_model(
 
     `base` is that of `load_policy`.
     """
+    # With other processes to compute, this one needs no GPU.
+    device = resolve_device("cpu" if config.run.executor == "ray" else config.run.device, say=say)
     return load_policy(
         source,
         trust_remote_code=config.model.trust_remote_code,
         dtype=config.model.dtype,
         use_chat_template=config.model.chat_template,
-        device=resolve_device(config.run.device, say=say),
+        device=device,
         base=base,
     )
 
@@ -76,8 +79,31 @@ def training_questions(config: TrainConfig) -> QuestionSource:
     return QuestionList(pick_questions(source, config.questions.limit), name=source.name, split=source.split)
 
 
-def make_executor(config: TrainConfig, policy: Policy, engine: SearchEngine) -> LocalExecutor:
-    """Where the run's work is done: learner, critic if the algorithm has one, sampler, engine."""
+def make_executor(
+    config: TrainConfig,
+    policy: Policy,
+    engine: SearchEngine,
+    *,
+    note: Callable[[str, str], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Executor:
+    """Where the run's work is done: learner, critic if the algorithm has one, sampler, engine.
+
+    Args:
+        config: All settings.
+        policy: What is trained.
+        engine: Who answers searches.
+        note: Is told what happened to other processes: a kind, and a sentence.
+        say: Is told what is going on.
+    """
+    if config.run.executor == "ray":
+        from agents.executors.ray import RayExecutor
+
+        return RayExecutor(config, policy, engine, note=note, say=say)
+    return _local_executor(config, policy, engine)
+
+
+def _local_executor(config: TrainConfig, policy: Policy, engine: SearchEngine) -> LocalExecutor:
     batches: dict[str, Any] = {
         "batching": policy.batching(config.learner.micro_batch_tokens, config.learner.packing),
         "num_workers": config.run.workers,
@@ -141,6 +167,7 @@ class Evaluation:
         fingerprint: Of its questions; None if nothing is measured.
         sampler: The training's sampler. One with a copy of the weights plays here, too; else, or if left out, the
             policy itself does.
+        play: What plays tasks elsewhere, greedily or by drawing, with a seed; None where this process does.
     """
 
     def __init__(self, config: TrainConfig, policy: Policy, engine: SearchEngine) -> None:
@@ -148,6 +175,7 @@ class Evaluation:
         self._config, self._policy, self._engine = config, policy, engine
         self._questions: list[Question] = []
         self.sampler: Any = None
+        self.play: Callable[..., RolloutResult] | None = None
         self.fingerprint: str | None = None
         if settings.noise:
             source = load_questions(settings.source or config.questions.source, settings.split)
@@ -164,6 +192,9 @@ class Evaluation:
         # Sampled at temperature 1 whatever training samples with, so that runs can be compared.
         for noise in config.evaluation.noise:
             say(f"Measuring {when} training, on {len(self._questions)} questions at noise {noise:g} …")
+            if self.play is not None:
+                measured[f"noise_{noise:g}"] = self._elsewhere(self.play, noise)
+                continue
             measured[f"noise_{noise:g}"] = evaluate_policy(
                 self._policy,
                 self._questions,
@@ -177,3 +208,12 @@ class Evaluation:
                 sampler_options=config.sampler_options,
             )
         return measured
+
+    def _elsewhere(self, play: Callable[..., RolloutResult], noise: float) -> dict[str, Any]:
+        settings, tasks = self._config.evaluation, evaluation_tasks(self._questions, noise)
+        played = []
+        for drawing in ("greedy", "sampled")[: 1 + settings.sampled]:
+            result = play(tasks, drawing, seed=settings.seed)
+            check_failures(result, self._config.rollout.max_failure_rate)
+            played.append(result.trajectories)
+        return measure(played[0], played[1] if len(played) > 1 else None)

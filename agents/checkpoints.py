@@ -4,6 +4,7 @@
       checkpoints/
         step-000020/           after 20 training steps: model, tokenizer, zerosearch.json
           training_state.pt    optimizers, critic, generators, alarm, seconds, and how long the run's files were
+          learners/            with `executor = "ray"`: what the learners keep of optimizers and critic
       checkpoint               a link to the newest
 
 A checkpoint is written into a hidden folder, brought to the disk, and then renamed: one that has its name is whole. It
@@ -15,14 +16,14 @@ from __future__ import annotations
 import random
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from agents.errors import CheckpointError
+from agents.errors import CheckpointError, WorkersLostError
 from agents.files import point_to, remove, sync_folder, sync_tree
 from agents.policy import Policy
 
@@ -74,6 +75,7 @@ class Checkpoints:
         state: Mapping[str, Any],
         *,
         settings: Mapping[str, Any],
+        executor_state: Callable[[Path], Mapping[str, Any]] | None = None,
         prune: bool = True,
     ) -> Path:
         """Write a checkpoint, make it the newest, and delete those that are too old.
@@ -82,13 +84,15 @@ class Checkpoints:
             policy: What is trained.
             state: What training goes on from, of plain types and tensors. `"step"` says how many steps it has had.
             settings: See `Policy.save`.
+            executor_state: See `Executor.save_state`; what it gives is kept as `"executor"`.
             prune: Whether old ones are deleted.
 
         Returns:
             Its folder.
 
         Raises:
-            CheckpointError: It can't be written; the others are as before.
+            CheckpointError: It can't be written; the others are as before, as after the next one.
+            WorkersLostError: Who keeps a part of the state is lost.
         """
         final = self.folder / f"step-{state['step']:06}"
         if final.is_dir():
@@ -98,13 +102,16 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=self.folder))
             policy.write(temporary, settings=settings)
+            kept = {**state, "executor": executor_state(temporary)} if executor_state else state
             with (temporary / STATE_FILE).open("wb") as file:
-                record = {"schema": STATE_SCHEMA, **state, "weights": policy.fingerprints()["model"]}
+                record = {"schema": STATE_SCHEMA, **kept, "weights": policy.fingerprints()["model"]}
                 torch.save(record, file)
             sync_tree(temporary)
             temporary.rename(final)
             sync_folder(self.folder)
             point_to(self.link, final)
+        except WorkersLostError:
+            raise
         except Exception as error:  # what libraries raise at a full disk has many types
             good = f"the last good one is {self.newest}" if self.newest else "there is none yet"
             raise CheckpointError(

@@ -28,6 +28,7 @@ from agents.config_sections import (
     SearchConfig,
 )
 from agents.conversation import RolloutSettings
+from agents.executors.settings import ScaleSettings
 from agents.grpo import GrpoSettings
 from agents.lora import LoraSettings
 from agents.optimization import OptimizerSettings
@@ -82,6 +83,7 @@ class TrainConfig:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     alarm: AlarmSettings = field(default_factory=AlarmSettings)
+    scale: ScaleSettings = field(default_factory=ScaleSettings)
 
     def __post_init__(self) -> None:
         if not self.model.source:
@@ -114,6 +116,7 @@ class TrainConfig:
                 f"{self.questions.source!r}, split {self.questions.split!r}: set its num_steps to 0, or train on the "
                 "atlas."
             )
+        self._check_scale()
         trained, evaluated = self.questions.source, self.evaluation.source or self.questions.source
         if evaluated == "atlas" and self.evaluation.split is None:
             object.__setattr__(self, "evaluation", replace(self.evaluation, split="test"))
@@ -127,6 +130,28 @@ class TrainConfig:
             raise ConfigError(
                 f"Training and evaluation both use {trained!r}{part}{whole}: what was trained on says nothing about "
                 "what was learned. Give one of them another split (--split, --eval-split) or source (--eval-questions)."
+            )
+
+    def _check_scale(self) -> None:
+        """Refuse what takes more than one process, in one; and stale episodes that nothing corrects for."""
+        if self.run.executor == "local":
+            given = [item.name for item in fields(ScaleSettings) if getattr(self.scale, item.name) != item.default]
+            if given:
+                raise ConfigError(
+                    f"[scale] {', '.join(given)} is for executor='ray', and this run's is 'local', which does "
+                    "everything in one process: give --executor ray, or leave it out."
+                )
+            return
+        staleness = self.scale.max_staleness
+        if staleness and not self.training.importance_cap:
+            raise ConfigError(
+                f"max_staleness={staleness} learns from episodes of older weights, and importance_cap=0 corrects for "
+                "nothing: give --old-logprobs recomputed --importance-cap 2, or --max-staleness 0."
+            )
+        if self.scale.num_simulators and self.search.base_url is not None:
+            raise ConfigError(
+                f"[scale] num_simulators={self.scale.num_simulators} starts the simulator's servers, and base_url "
+                "names one that runs already: leave one of them out."
             )
 
     @property
@@ -172,6 +197,8 @@ class TrainConfig:
         others = set(_OWNED) - set(ALGORITHMS[self.run.algorithm])
         record = {name: values for name, values in asdict(self).items() if name not in others}
         record["model"]["source"] = self.model.shown
+        if self.scale.address is not None:
+            record["scale"]["address"] = "given"
         if self.model.base is not None:
             record["model"]["base"] = ModelConfig(source=self.model.base).shown
         for section in ("questions", "evaluation"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from agents.devices import check_device
+from agents.executors.settings import EXECUTORS
 from agents.policy import SETTINGS_FILE, Packing
 from agents.questions import NoiseSchedule
 from agents.samplers.base import SamplingSettings
@@ -68,6 +69,7 @@ class RunConfig:
 
     Attributes:
         algorithm: One of `ALGORITHMS`.
+        executor: Where the work is done: "local" (in this process) or "ray"; see [scale].
         seed: Where all randomness of training comes from.
         device: What the model computes on: "auto" (a GPU if torch sees one), "cpu", "cuda" or "cuda:<number>".
         threads: Threads that torch computes an operation with; 0 leaves torch's own choice.
@@ -80,6 +82,7 @@ class RunConfig:
     """
 
     algorithm: str = "grpo"
+    executor: str = "local"
     seed: int = 0
     device: str = "auto"
     threads: int = 0
@@ -92,6 +95,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise ConfigError(f"Unknown algorithm {self.algorithm!r}. Available: {', '.join(ALGORITHMS)}.")
+        if self.executor not in EXECUTORS:
+            raise ConfigError(f"executor must be one of {EXECUTORS}; got {self.executor!r}.")
         check_device(self.device)
         for name in ("seed", "threads", "checkpoint_every", "save_trajectories_every", "num_saved_trajectories"):
             check_whole(name, getattr(self, name), least=0)

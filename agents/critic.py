@@ -48,11 +48,14 @@ class Critic(torch.nn.Module):
                 f"{type(policy.model).__name__} has no trunk apart from its head that a critic could copy: train it "
                 "with grpo or reinforce, which have no critic."
             )
-        shared = {id(part): part for part in base.parameters() if not part.requires_grad}
-        self.trunk = copy.deepcopy(base, shared).eval()
+        self.trunk = self._copied(base).eval()
         self.head = torch.nn.Linear(head.weight.shape[1], 1).to(device=policy.device, dtype=torch.float32)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
+
+    @staticmethod
+    def _copied(base: Any) -> Any:
+        return copy.deepcopy(base, {id(part): part for part in base.parameters() if not part.requires_grad})
 
     def token_values(self, batch: Batch) -> Tensor:
         """[N]: for each policy token, the return expected having read all tokens before it and not the token itself."""
@@ -135,7 +138,7 @@ class CriticLearner:
         """
         try:
             metrics = self._accumulator.accumulate(
-                examples, lambda part, batch: loss_function(self._value_tokens(part, batch)), aggregation
+                examples, lambda part, batch: loss_function(self.value_tokens(part, batch)), aggregation
             )
         except BaseException:
             self.parameters.zero_grad()  # who tries again begins with none
@@ -158,9 +161,14 @@ class CriticLearner:
     def _trained(self) -> dict[str, torch.nn.Parameter]:
         return {name: part for name, part in self.critic.named_parameters() if part.requires_grad}
 
-    def _value_tokens(self, examples: Sequence[Example], batch: Batch) -> ValueTokens:
+    def compute(self, batch: Batch) -> Tensor:
+        """The critic's values of a micro-batch, to be differentiated."""
         with self._recompute:
-            values = self.critic.token_values(batch)
+            return self.critic.token_values(batch)
+
+    def value_tokens(self, examples: Sequence[Example], batch: Batch) -> ValueTokens:
+        """What a loss sees of a micro-batch: `batch` is these examples, collated."""
+        values = self.compute(batch)
         old = torch.cat([example.values for example in examples])  # type: ignore[misc]
         returns = torch.cat([example.returns for example in examples])  # type: ignore[misc]
         return ValueTokens(values, old.to(values.device), returns.to(values.device))

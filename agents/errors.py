@@ -5,6 +5,7 @@ ZeroSearchError
 ├── RolloutError (RuntimeError)       too many episodes failed
 ├── HalfUpdatedError (RuntimeError)   an optimizer step broke off in the middle
 ├── TrainingError (RuntimeError)      a training step broke off, for example out of memory
+├── WorkersLostError (RuntimeError)   processes of a run died or hang
 ├── CollapseError (RuntimeError)      the alarm stopped the run
 ├── CheckpointError (RuntimeError)    a checkpoint can't be written, or none can be read
 ├── ModelError (RuntimeError)         a model or tokenizer can't be loaded, or can't do what is asked of it
@@ -30,6 +31,7 @@ __all__ = [
     "RunBusyError",
     "RunExistsError",
     "TrainingError",
+    "WorkersLostError",
 ]
 
 
@@ -56,6 +58,10 @@ class HalfUpdatedError(ZeroSearchError, RuntimeError):
 
 class TrainingError(ZeroSearchError, RuntimeError):
     """A training step broke off; the message says what is saved and how to go on."""
+
+
+class WorkersLostError(ZeroSearchError, RuntimeError):
+    """Processes that a run needs died or hang: its weights in memory are lost, those of its checkpoints are not."""
 
 
 class CollapseError(ZeroSearchError, RuntimeError):

@@ -20,6 +20,17 @@ __all__ = ["FLAGS", "PLAYING_FLAGS", "add_playing_flags", "add_train_flags", "or
 
 FLAGS: dict[str, tuple[str, str]] = {
     "algorithm": ("run", "algorithm"),
+    "executor": ("run", "executor"),
+    "num_learners": ("scale", "num_learners"),
+    "num_samplers": ("scale", "num_samplers"),
+    "gpus_per_learner": ("scale", "gpus_per_learner"),
+    "gpus_per_sampler": ("scale", "gpus_per_sampler"),
+    "address": ("scale", "address"),
+    "max_staleness": ("scale", "max_staleness"),
+    "sampler_timeout_s": ("scale", "sampler_timeout_s"),
+    "learner_timeout_s": ("scale", "learner_timeout_s"),
+    "num_simulators": ("scale", "num_simulators"),
+    "gpus_per_simulator": ("scale", "gpus_per_simulator"),
     "seed": ("run", "seed"),
     "threads": ("run", "threads"),
     "device": ("run", "device"),
@@ -287,6 +298,19 @@ def add_train_flags(train: argparse.ArgumentParser) -> None:
     )
     add("--max-batch-tokens", type=int, metavar="N", help="the most tokens that are generated side by side")
     add("--sampler", metavar="NAME", help="who generates: transformers or vllm (transformers)")
+
+    add = train.add_argument_group("scale").add_argument
+    add("--executor", metavar="NAME", help="where the work is done: local, in this process, or ray (local)")
+    add("--num-learners", type=int, metavar="N", help="ray: processes that weights and optimizer are sharded over (1)")
+    add("--num-samplers", type=int, metavar="N", help="ray: processes that play episodes (1)")
+    add("--gpus-per-learner", type=float, metavar="G", help="ray: 0, 1 or a part of one (1 where --device is a GPU)")
+    add("--gpus-per-sampler", type=float, metavar="G", help="ray: the same of samplers; above 1 for vllm over several")
+    add("--address", metavar="ADDRESS", help="ray: a running cluster, or auto; else one of this machine alone")
+    add("--max-staleness", type=int, metavar="K", help="ray: play ahead, with weights at most K steps behind (0)")
+    add("--sampler-timeout-s", type=float, metavar="S", help="ray: when a sampler counts as hanging (1800)")
+    add("--learner-timeout-s", type=float, metavar="S", help="ray: when learners count as hanging (1800)")
+    add("--num-simulators", type=int, metavar="N", help="ray: servers of --simulation-llm to start for the run (0)")
+    add("--gpus-per-simulator", type=int, metavar="G", help="ray: GPUs of each (1)")
 
     add = train.add_argument_group("what is kept").add_argument
     add(

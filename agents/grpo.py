@@ -110,7 +110,6 @@ class Grpo(Algorithm):
         self.settings.check(training)
         self.loss = PolicyLoss.of(training)
         self._spare = QuestionOrder(len(questions), options["seed"], key=SPARE_KEY)
-        self._played: dict[str, float] = {}
 
     def play(self, step: int) -> RolloutResult:
         """The step's episodes, and those of further questions in place of groups that teach nothing.
@@ -130,7 +129,7 @@ class Grpo(Algorithm):
             rolled = self._play_on(rolled, self.tasks(step, chosen, round_number=played, num_rounds=num_rounds))
             asked = asked + list(chosen.values())
             played += 1
-        self._played = {"num_sampling_rounds": played, "num_episodes": len(rolled.trajectories)}
+        rolled.metrics |= {"num_sampling_rounds": played, "num_episodes": len(rolled.trajectories)}
         return rolled
 
     def _places_without_a_lesson(self, rolled: RolloutResult) -> list[int]:
@@ -163,7 +162,7 @@ class Grpo(Algorithm):
         examples, mismatch = self.with_old_logprobs(examples)
         for minibatch in self.passes(examples):
             self.update_policy(step, minibatch, self.loss)
-        return metrics | mismatch | self._played
+        return metrics | mismatch
 
     def _compare(self, trajectories: Sequence[Trajectory]) -> tuple[list[Example], dict[str, float]]:
         """Advantages within groups; an episode that is left alone in its group has nothing to be compared with."""

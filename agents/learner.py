@@ -19,7 +19,7 @@ from agents.batches import Batch, Batching
 from agents.lora import LoraPolicy
 from agents.losses import Aggregation
 from agents.optimization import OptimizerSettings, TrainedParameters
-from agents.policy import Policy
+from agents.policy import Policy, TokenLogprobs
 from agents.recompute import Recompute
 
 __all__ = ["Example", "Learner", "LossTokens", "TokenLoss", "TokenLossFunction", "frozen_copy", "reference_of"]
@@ -107,7 +107,7 @@ class Learner:
     ) -> dict[str, float]:
         """Add the gradient of the whole batch's loss to the parameters; see `Accumulator.accumulate`."""
         return self._accumulator.accumulate(
-            examples, lambda part, batch: loss_function(self._loss_tokens(part, batch)), aggregation
+            examples, lambda part, batch: loss_function(self.loss_tokens(part, batch)), aggregation
         )
 
     def update(
@@ -142,11 +142,16 @@ class Learner:
         """Take back what `state_dict` gave."""
         self.parameters.load_state_dict(state)
 
-    def _loss_tokens(self, examples: Sequence[Example], batch: Batch) -> LossTokens:
+    def compute(self, batch: Batch) -> TokenLogprobs:
+        """The policy's log-probs of a micro-batch, to be differentiated."""
         with self._recompute:
-            computed = self.policy.token_logprobs(
+            return self.policy.token_logprobs(
                 batch, temperature=self._temperature, entropy_gradient=self._entropy_gradient
             )
+
+    def loss_tokens(self, examples: Sequence[Example], batch: Batch) -> LossTokens:
+        """What a loss sees of a micro-batch: `batch` is these examples, collated."""
+        computed = self.compute(batch)
         device = computed.logprobs.device
         references = [example.ref_logprobs for example in examples if example.ref_logprobs is not None]
         before = [example.old_logprobs for example in examples if example.old_logprobs is not None]

@@ -9,16 +9,24 @@ from typing import Any
 
 from tqdm import tqdm
 
+from agents.ahead import PlayAhead
 from agents.alarms import CollapseAlarm
 from agents.algorithm import Algorithm, TrainingStep
-from agents.checkpoints import Checkpoints, generator_states, restore_generators
+from agents.checkpoints import Checkpoints, generator_states, read_state, restore_generators
 from agents.config import TrainConfig
-from agents.errors import CheckpointError, CollapseError, NonFiniteError, RolloutError, TrainingError
+from agents.errors import (
+    CheckpointError,
+    CollapseError,
+    NonFiniteError,
+    RolloutError,
+    TrainingError,
+    WorkersLostError,
+)
 from agents.executors.watched import WatchedExecutor
 from agents.files import sync_file
 from agents.interrupts import Interrupted, StopSignals
 from agents.policy import Policy
-from agents.resume import LOGS, ResumePoint, resume_command
+from agents.resume import LOGS, ResumePoint, cut_logs, resume_command
 from agents.runs import Logger, RunFolder, checkpoint_settings
 from agents.trajectory import Trajectory
 from zs_env.errors import ZeroSearchError
@@ -71,6 +79,9 @@ class TrainingLoop:
         self._alarm = CollapseAlarm(config.alarm)
         self._seconds = {"rollout": 0.0, "update": 0.0}
         self._earlier, self._began = 0.0, time.perf_counter()
+        self._ahead: PlayAhead | None = None
+        self._restarts = config.run.executor == "ray"
+        self._num_restarts = 0
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -89,7 +100,11 @@ class TrainingLoop:
             return
         state = point.state
         self.done = point.step
-        self._executor.load_state_dict(state["executor"], weight_version=point.step)
+        self._executor.load_state(state["executor"], point.folder, weight_version=point.step)
+        self._take_up(state)
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
+        """What this process itself keeps in a checkpoint."""
         self._alarm.load_state_dict(state["alarm"])
         self._seconds = {name: state["seconds"][name] for name in self._seconds}
         self._earlier = state["seconds"]["total"]
@@ -110,16 +125,87 @@ class TrainingLoop:
         options: dict[str, Any] = {"initial": self.done, "total": total, "unit": "step", "file": sys.stderr}
         # disable=None: the bar is drawn on a terminal only.
         with tqdm(desc="training", disable=None, **options) as bar:
-            while self.done < total:
-                with self._signals.deferred():
-                    metrics = self._take_step(self.done)
-                if self._signals.received is not None:
-                    self.save()
-                    raise self._stopped(f"Stopped after training step {self.done - 1} (of {total}, from 0), as asked.")
-                bar.set_postfix_str(f"exact match {metrics['exact_match']:.2f}, reward {metrics['reward_mean']:.2f}")
-                bar.update()
+            while True:
+                try:
+                    self._take_steps(bar)
+                    return
+                except WorkersLostError as lost:
+                    if not self._restarts:
+                        raise
+                    self._begin_again(lost)
+                    bar.update(self.done - bar.n)
+
+    def _take_steps(self, bar: Any) -> None:
+        total = self._config.training.total_steps
+        if self._restarts and self._checkpoints.newest is None:
+            self.save()  # what learners that are lost before the next checkpoint begin again from
+        if self._ahead is None:
+            self._play_ahead()
+        while self.done < total:
+            with self._signals.deferred():
+                metrics = self._take_step(self.done)
+            self._num_restarts = 0
+            if self._signals.received is not None:
+                self.save()
+                raise self._stopped(f"Stopped after training step {self.done - 1} (of {total}, from 0), as asked.")
+            bar.set_postfix_str(f"exact match {metrics['exact_match']:.2f}, reward {metrics['reward_mean']:.2f}")
+            bar.update()
         with self._signals.deferred():
             self.save()
+            self._executor.sync_policy()
+
+    def close(self, *, wait: bool) -> None:
+        """End what works beside the steps; wait for what it is at, if the executor is to work on."""
+        if self._ahead is not None:
+            self._ahead.close(wait=wait)
+            self._ahead = None
+
+    def _play_ahead(self) -> None:
+        """Let coming steps be played from where the run is."""
+        staleness = self._config.scale.max_staleness
+        if staleness:
+            self._ahead = PlayAhead(
+                self._trainer.play,
+                self._executor,
+                max_staleness=staleness,
+                first_step=self.done,
+                total_steps=self._config.training.total_steps,
+            )
+            self._trainer.episodes_of = self._ahead.take
+
+    def _begin_again(self, lost: WorkersLostError) -> None:
+        """Go back to the newest checkpoint with other processes: what came after it is done anew, and counted once.
+
+        Raises:
+            TrainingError: That has happened too often without a step in between, or it can't be done.
+        """
+        self._num_restarts += 1
+        step, most = self.done, self._config.scale.max_replacements
+        where = f"In training step {step} (of {self._config.training.total_steps}, from 0)."
+        how = f"{where} {self._last_good()} Once that is mended, go on with: {self._command()}"
+        if self._num_restarts > most:
+            raise TrainingError(
+                f"{lost} The learners have begun again {most} times since the last step, as often as max_replacements "
+                f"allows. {how}"
+            ) from lost
+        newest = self._checkpoints.newest
+        assert newest is not None, "the run began with a checkpoint"
+        began = self._checkpoints.step_of(newest)
+        self._say(f"{lost} {where} Beginning again after step {began}, from {newest}.")
+        try:
+            self.close(wait=True)
+            state = read_state(newest)
+            self._executor.restart_learners()
+            self._executor.load_state(state["executor"], newest, weight_version=began)
+        except (ZeroSearchError, OSError) as error:
+            raise TrainingError(f"{lost} The learners could not begin again: {error} {how}") from error
+        self._take_up(state)
+        self._began = time.perf_counter()
+        self.done = began
+        cut_logs(self._run, state, began, self._say)
+        self._logger.rewind(began)
+        message = f"{lost} The run went back from step {step} to its checkpoint after step {began}."
+        self._run.add_line("events.jsonl", {"step": step, "kind": "learners_restarted", "message": message})
 
     def _take_step(self, step: int) -> dict[str, float]:
         """A step with all that follows from it."""
@@ -127,6 +213,8 @@ class TrainingLoop:
         try:
             result = self._trainer.step(step)
         except BaseException as error:
+            if isinstance(error, WorkersLostError) and self._restarts:
+                raise
             explained = self._explain(step, error)
             if explained is error:
                 raise
@@ -190,13 +278,19 @@ class TrainingLoop:
             state = {
                 **self._kept,
                 "step": self.done,
-                "executor": self._executor.state_dict(),
                 "alarm": self._alarm.state_dict(),
                 "seconds": self.seconds,
                 "generators": generator_states(),
                 "files": {path.name: path.stat().st_size for path in logs if path.exists()},
             }
-            self._checkpoints.save(self._policy, state, settings=checkpoint_settings(self._record), prune=prune)
+            self._executor.sync_policy()
+            self._checkpoints.save(
+                self._policy,
+                state,
+                settings=checkpoint_settings(self._record),
+                executor_state=self._executor.save_state,
+                prune=prune,
+            )
         except (CheckpointError, OSError) as error:
             raise CheckpointError(f"{error} Once there is room again, go on with: {self._command()}") from error
         write_page(self._run, self._say)
@@ -235,8 +329,8 @@ class TrainingLoop:
         try:
             # Weights that give NaN are no reason to delete those of before.
             self.save(prune=not isinstance(error, NonFiniteError))
-        except CheckpointError as failed:
-            return str(failed)
+        except (CheckpointError, WorkersLostError) as failed:
+            return f"{failed} {self._last_good()}" if isinstance(failed, WorkersLostError) else str(failed)
         return f"The policy as it is then is in {self._run.checkpoint}."
 
     def _last_good(self) -> str:

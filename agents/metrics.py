@@ -54,6 +54,7 @@ METRICS: dict[str, str] = {
     "search_s": "seconds in which nothing but searches was under way",
     "update_s": "seconds for advantages, reference log-probs and updates",
     "step_s": "seconds of the whole step",
+    "staleness": "training steps between the weights that wrote an episode and those that learn from it, on average",
 }
 """Name of each metric to its definition; the documentation's table is made from this."""
 

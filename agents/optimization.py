@@ -291,7 +291,8 @@ def apply_gradients(
         HalfUpdatedError: The optimizer broke off. After any other error the weights are those before.
     """
     parameters: list[Any] = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+    length: Any = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+    norm = float(length.full_tensor() if hasattr(length, "full_tensor") else length)  # each rank has a part of its own
     if not (math.isfinite(loss) and math.isfinite(norm)):
         optimizer.zero_grad(set_to_none=True)
         raise _not_finite(loss, norm, learning_rate, settings)

@@ -27,6 +27,7 @@ __all__ = [
     "check_findable",
     "check_fingerprints",
     "check_settings",
+    "cut_logs",
     "find_point",
     "local_sources",
     "resume_command",
@@ -44,6 +45,22 @@ _FREE = {
     "run.num_saved_trajectories",
     "alarm.action",
     *(f"search.{key}" for key in SEARCH_AROUND),
+    *(
+        f"scale.{key}"
+        for key in (
+            "gpus_per_learner",
+            "gpus_per_sampler",
+            "address",
+            "sampler_timeout_s",
+            "learner_timeout_s",
+            "start_timeout_s",
+            "max_replacements",
+            "bucket_megabytes",
+            "num_simulators",
+            "gpus_per_simulator",
+            "simulator_backend",
+        )
+    ),
 }
 """What may change when a run goes on: its result is the same."""
 
@@ -53,6 +70,9 @@ _ROUNDING = {
     "learner.micro_batch_tokens",
     "sampling.max_batch_tokens",
     "sampling.vllm_options",
+    "scale.num_learners",
+    "scale.num_samplers",
+    "scale.chunks_per_sampler",
 }
 """What may change, too: its result is the same but for rounding, which training amplifies."""
 
@@ -204,11 +224,23 @@ def find_point(
         say(f"{reason} An earlier checkpoint is taken; this one is kept as {checkpoints.set_aside(folder)}.")
     if broken:
         checkpoints.tidy()
-    sizes = point.state.get("files", {})
+    cut_logs(run, point.state, point.step, say)
+    return point
+
+
+def cut_logs(run: RunFolder, state: Mapping[str, Any], step: int, say: Callable[[str], None]) -> None:
+    """Cut the files that grow with each step back to what they were at a checkpoint.
+
+    Args:
+        run: The run.
+        state: What the checkpoint holds; empty for the beginning.
+        step: How many steps it has behind it.
+        say: Is told of a file that has lost something.
+    """
+    sizes = state.get("files", {})
     for name in LOGS:
         if not cut_file(run.path / name, sizes.get(name, 0)):
-            say(f"{name} has lost lines of steps before {point.step}: it was longer when the checkpoint was written.")
-    return point
+            say(f"{name} has lost lines of steps before {step}: it was longer when the checkpoint was written.")
 
 
 def check_fingerprints(what: str, flags: str, began: Any, now: Any) -> None:

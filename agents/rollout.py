@@ -33,7 +33,7 @@ from zs_env.episode import EpisodeSettings
 from zs_env.errors import BudgetError, EngineContractError, ServiceError, ZeroSearchError
 from zs_env.types import SearchEngine, SearchRequest, SearchResult, SyncSearchEngine
 
-__all__ = ["EpisodeTask", "RolloutResult", "RolloutSettings", "rollout", "rollout_sync"]
+__all__ = ["EpisodeTask", "RolloutResult", "RolloutSettings", "check_failures", "rollout", "rollout_sync"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,12 +45,14 @@ class RolloutResult:
         generate_s: Seconds in which the sampler was at work.
         search_s: Seconds in which nothing but searches was under way.
         total_s: Seconds in all.
+        metrics: What whoever plays a step has to say of how, by name.
     """
 
     trajectories: list[Trajectory] = field(default_factory=list)
     generate_s: float = 0.0
     search_s: float = 0.0
     total_s: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def num_failed(self) -> int:
@@ -64,6 +66,7 @@ class RolloutResult:
             generate_s=self.generate_s + other.generate_s,
             search_s=self.search_s + other.search_s,
             total_s=self.total_s + other.total_s,
+            metrics=self.metrics | other.metrics,
         )
 
 
@@ -108,7 +111,7 @@ async def rollout(
         search_s=play.search_s,
         total_s=time.perf_counter() - began,
     )
-    _check_failures(result, settings.max_failure_rate, play.error)
+    check_failures(result, settings.max_failure_rate, play.error)
     return result
 
 
@@ -136,7 +139,12 @@ def rollout_sync(
     )
 
 
-def _check_failures(result: RolloutResult, max_failure_rate: float, cause: Exception | None) -> None:
+def check_failures(result: RolloutResult, max_failure_rate: float, cause: Exception | None = None) -> None:
+    """Refuse a rollout of which too much failed.
+
+    Raises:
+        RolloutError: More than this share of its episodes.
+    """
     failed = [trajectory for trajectory in result.trajectories if trajectory.failed]
     if len(failed) > max_failure_rate * len(result.trajectories):
         error = RolloutError(

@@ -8,6 +8,7 @@
       events.out.tfevents.*  the same curves, for TensorBoard
       trajectories.jsonl     sampled episodes, with every draw
       alarms.jsonl           what the alarm saw, if it saw something
+      events.jsonl           what happened to processes, if something did
       checkpoints/           the newest of them: policy and training state; see `agents.checkpoints`
       checkpoint             a link to the newest: the policy, in Hugging Face format, and zerosearch.json: how it is
                              played
@@ -74,6 +75,9 @@ class Logger(Protocol):
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of a step."""
 
+    def rewind(self, step: int) -> None:
+        """The run went back: what was logged of this step and of later ones counts no more."""
+
     def close(self) -> None:
         """Write what is left."""
 
@@ -88,7 +92,7 @@ class TensorBoardLogger:
     """
 
     def __init__(self, folder: Path, *, first_step: int | None = None) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+        from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
         from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
         self._event: Any = Event
@@ -98,7 +102,7 @@ class TensorBoardLogger:
         self._writer: Any = RecordWriter(self._file)
         self._write(file_version="brain.Event:2")
         if first_step is not None:
-            self._write(step=first_step, session_log=SessionLog(status=SessionLog.START))
+            self.rewind(first_step)
 
     def _write(self, **values: Any) -> None:
         self._writer.write(self._event(wall_time=time.time(), **values).SerializeToString())
@@ -110,6 +114,12 @@ class TensorBoardLogger:
 
         values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
         self._write(step=step, summary=Summary(value=values))
+
+    def rewind(self, step: int) -> None:
+        """Let TensorBoard drop what it knows of this step and of later ones."""
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
+        self._write(step=step, session_log=SessionLog(status=SessionLog.START))
 
     def close(self) -> None:
         """Close the file."""

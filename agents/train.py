@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def train(
     *,
     logger: Logger | None = None,
     say: Say | None = None,
-    executor_for: Callable[[TrainConfig, Policy, SearchEngine], Executor] = make_executor,
+    executor_for: Callable[[TrainConfig, Policy, SearchEngine], Executor] | None = None,
     before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train by the settings, and leave everything in the run's folder; or go on with a run that was stopped.
@@ -58,7 +59,7 @@ def train(
         run: Its folder; it says whether the run begins or goes on.
         logger: Where curves go; TensorBoard if left out.
         say: Is told what is going on, in a line or two; nothing if left out.
-        executor_for: What makes the executor.
+        executor_for: What makes the executor; left out, the one that the settings name.
         before: What was measured of the same model on the same questions already, instead of measuring it again.
 
     Returns:
@@ -87,12 +88,14 @@ class _Run:
     def __init__(self, config: TrainConfig, run: RunFolder, say: Say, signals: StopSignals, closing: ExitStack) -> None:
         self.config, self.run, self.say, self.signals, self.closing = config, run, say, signals, closing
         self.began = time.perf_counter()
+        self.loop: TrainingLoop | None = None
+        self.events: list[dict[str, Any]] = []
         self.point: ResumePoint | None = None
 
     def train(
         self,
         logger: Logger | None,
-        executor_for: Callable[[TrainConfig, Policy, SearchEngine], Executor],
+        executor_for: Callable[[TrainConfig, Policy, SearchEngine], Executor] | None,
         before: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
         """See `train`."""
@@ -113,9 +116,10 @@ class _Run:
         fingerprints = self._fingerprints(policy, trained_on.fingerprint, evaluation.fingerprint)
         compute = policy.describe(config.learner.packing)
         say(f"Episodes are {compute['layout']}; attention: {compute['attention']}.")
-        executor = WatchedExecutor(executor_for(config, policy, engine))
+        made = executor_for or partial(make_executor, note=self._note, say=say)
+        executor = WatchedExecutor(made(config, policy, engine))
         self.closing.callback(getattr(executor, "close", lambda: None))
-        evaluation.sampler = getattr(executor, "sampler", None)
+        evaluation.sampler, evaluation.play = getattr(executor, "sampler", None), getattr(executor, "play", None)
         trainer = make_algorithm(config, executor, trained_on)
         record = self._begin(fingerprints)
         if self.point is not None and self.point.policy not in (None, policy):
@@ -124,7 +128,7 @@ class _Run:
         measured = self._before(evaluation, before)
         first_step = self.point.step if self.point is not None else None
         logger = logger or TensorBoardLogger(run.path, first_step=first_step)
-        loop = TrainingLoop(
+        loop = self.loop = TrainingLoop(
             config,
             record,
             trainer,
@@ -142,9 +146,11 @@ class _Run:
             self.point = None  # its tensors were copied
             loop.run()
         finally:
+            loop.close(wait=False)
             logger.close()
         fingerprints["model_after"] = policy.fingerprints()["model"]
         after = evaluation.run("after", say)
+        scaled = config.run.executor != "local"
         summary = {
             "schema": SCHEMA,
             "seed": config.run.seed,
@@ -153,6 +159,7 @@ class _Run:
             "before": measured,
             "after": after,
             "alarms": run.read_lines("alarms.jsonl"),
+            **({"workers": executor.workers, "events": run.read_lines("events.jsonl")} if scaled else {}),
             "settings": record,
             "fingerprints": fingerprints,
             "compute": compute,
@@ -161,6 +168,13 @@ class _Run:
         run.write("summary.json", summary)
         write_page(run, say)
         return summary
+
+    def _note(self, kind: str, message: str) -> None:
+        """Write down what happened to a process; before there is a folder for that, once there is one."""
+        self.say(message)
+        self.events.append({"step": self.loop.done if self.loop else None, "kind": kind, "message": message})
+        while self.run.is_open and self.events:
+            self.run.add_line("events.jsonl", self.events.pop(0))
 
     def _check(self) -> SearchEngine:
         """What is quick to check comes first, so that a wrong setting is told at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from agents.accumulation import Example
@@ -61,11 +62,21 @@ class Executor(Protocol):
     def publish(self, weight_version: int) -> None:
         """Give the learner's weights to whoever samples, under this version."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """What training goes on from beside the policy's own weights: optimizers, and the critic if there is one."""
+    def sync_policy(self) -> None:
+        """Bring the policy that this executor was made of up to date, where the learner has weights of its own."""
 
-    def load_state_dict(self, state: Mapping[str, Any], *, weight_version: int) -> None:
-        """Take back what `state_dict` gave, and sample from now on under this version.
+    def save_state(self, folder: Path) -> dict[str, Any]:
+        """What training goes on from beside the policy's own weights: optimizers, and the critic if there is one.
+
+        Args:
+            folder: A checkpoint that is being written; what is large may go into files of its own there.
+
+        Returns:
+            The rest, of plain types and tensors.
+        """
+
+    def load_state(self, state: Mapping[str, Any], folder: Path, *, weight_version: int) -> None:
+        """Take back what `save_state` gave and wrote, and sample from now on under this version.
 
         The policy's own weights are those of that time already. Where there is a reference model, they were put into
         the policy after this executor was made of it, so whoever keeps copies takes them from the policy now.

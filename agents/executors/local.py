@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from agents.accumulation import Example
@@ -126,13 +127,24 @@ class LocalExecutor:
         if isinstance(self.sampler, PublishedSampler):
             self.sampler.close()
 
+    def sync_policy(self) -> None:
+        """The learner trains the policy itself."""
+
+    def save_state(self, folder: Path) -> dict[str, Any]:
+        """See `Executor.save_state`; all of it is returned."""
+        return self.state_dict()
+
+    def load_state(self, state: Mapping[str, Any], folder: Path, *, weight_version: int) -> None:
+        """See `Executor.load_state`."""
+        self.load_state_dict(state, weight_version=weight_version)
+
     def state_dict(self) -> dict[str, Any]:
-        """See `Executor.state_dict`."""
+        """Optimizers, and the critic if there is one."""
         state = {"learner": self.learner.state_dict()}
         return state if self.critic is None else state | {"critic": self.critic.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], *, weight_version: int) -> None:
-        """See `Executor.load_state_dict`."""
+        """Take back what `state_dict` gave."""
         self.learner.load_state_dict(state["learner"])
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])

@@ -76,6 +76,8 @@ def study_settings(arm: Arm, config: TrainConfig, eval_limit: int) -> dict[str, 
         del record["lora"]
     if not config.imitation.num_steps:
         del record["imitation"]
+    if config.run.executor == "local":
+        del record["scale"]
     return {"arm": arm.name, "change": arm.change, "eval_limit": eval_limit, "training": record}
 
 

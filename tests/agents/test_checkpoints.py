@@ -26,7 +26,7 @@ SETTINGS = {"schema": "zerosearch.checkpoint/1", "episode": {"max_turns": 3}}
 
 
 def state(step: int) -> dict[str, Any]:
-    return {"step": step, "executor": {"x": torch.full((4000,), float(step))}}
+    return {"step": step, "kept": {"x": torch.full((4000,), float(step))}}
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_checkpoint_can_be_played_and_gone_on_from(
     assert load_policy(tmp_path / "checkpoint").fingerprints() == tiny_policy.fingerprints()
     read = read_state(tmp_path / "checkpoint")
     assert read["weights"] == tiny_policy.fingerprints()["model"]
-    assert torch.equal(read["executor"]["x"], state(3)["executor"]["x"])
+    assert torch.equal(read["kept"]["x"], state(3)["kept"]["x"])
     assert read_checkpoint_settings(tmp_path / "checkpoint")["episode"] == {"max_turns": 3}
     copy = shutil.copytree(tmp_path / "checkpoint", tmp_path / "elsewhere" / "mine")
     assert read_checkpoint_settings(copy)["episode"] == {"max_turns": 3}

@@ -15,7 +15,7 @@ from agents.grpo import Grpo, GrpoSettings
 from agents.metrics import METRICS
 from agents.optimization import OptimizerSettings
 from agents.questions import NoiseSchedule
-from agents.rollout import RolloutResult, _check_failures
+from agents.rollout import RolloutResult, check_failures
 from agents.runs import RunFolder
 from agents.train import _count_episodes
 from agents.trajectory import Trajectory
@@ -191,7 +191,7 @@ def test_a_rollouts_error_holds_what_was_played() -> None:
     failed = Trajectory(question_id="q", question="?", golden_answers=("a",), group=0)
     result = RolloutResult(trajectories=[failed])
     with pytest.raises(RolloutError) as raised:
-        _check_failures(result, 0.25, None)
+        check_failures(result, 0.25, None)
     assert (raised.value.result, raised.value.max_failure_rate) == (result, 0.25)
 
 

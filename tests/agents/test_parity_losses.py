@@ -413,7 +413,7 @@ def test_the_critics_loss_and_gradient_are_those_of_a_double_loop(aggregation: A
     loss = ValueLoss(clip, CONSTANT if aggregation == "constant" else 1)
 
     def value_tokens(part: Sequence[Example], batch: Any) -> Any:
-        return loss(learner._value_tokens(part, batch))
+        return loss(learner.value_tokens(part, batch))
 
     metrics = learner._accumulator.accumulate(examples, value_tokens, aggregation)
     assert metrics["loss"] == pytest.approx(whole.item(), rel=1e-4)

@@ -1,0 +1,97 @@
+"""Ray itself: started for a run on this machine alone, or joined where it runs already.
+
+Nothing is imported from ray before `start`. A cluster of one's own listens on 127.0.0.1 and ends with the run, however
+the run ends; one that was given is left as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.executors.placement import Node
+from agents.executors.settings import ScaleSettings
+from zs_env.errors import ConfigError, require
+
+__all__ = ["LOOPBACK", "Cluster"]
+
+LOOPBACK = "127.0.0.1"
+
+_NOT_SENT = [".git", ".venv", "runs", "site", "build", "dist", "tests", "*.egg-info", "benchmarks/results"]
+"""What other machines don't need of the checkout."""
+
+
+class Cluster:
+    """A connection to Ray.
+
+    Args:
+        scale: The settings.
+        say: Is told in a line what there is.
+
+    Attributes:
+        ray: The package.
+        own: Whether the cluster was started here.
+
+    Raises:
+        ConfigError: There is no cluster at the address.
+        MissingPackageError: Ray isn't installed.
+    """
+
+    def __init__(self, scale: ScaleSettings, *, say: Callable[[str], None]) -> None:
+        # Before the import: else a local Ray listens on all interfaces, whatever address it is told.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        self.ray: Any = require("ray", needed_for="executor='ray'", install='pip install "zerosearch-env[ray]"')
+        self.own = scale.address is None
+        self._joined = self.ray.is_initialized()  # somebody else's, such as Tune's
+        if self._joined:
+            self.own = False
+            return
+        options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "zerosearch"}
+        if self.own:
+            num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            self.ray.init(
+                address="local",
+                num_cpus=max(os.cpu_count() or 1, 1),
+                num_gpus=num_gpus,
+                include_dashboard=False,
+                _node_ip_address=LOOPBACK,
+                **options,
+            )
+            return
+        root = Path(__file__).parents[2]
+        environment = {"working_dir": str(root), "excludes": _NOT_SENT} if (root / "pyproject.toml").is_file() else None
+        try:
+            self.ray.init(address=scale.address, runtime_env=environment, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            first = (str(error) or type(error).__name__).splitlines()[0]
+            raise ConfigError(
+                f"No Ray cluster answers at address={scale.address!r}: {first}. Start one with `ray start --head` and "
+                "give the address that it prints, or leave --address out for one on this machine alone."
+            ) from error
+        nodes = self.nodes()
+        gpus, cpus = sum(node.gpus for node in nodes), sum(node.cpus for node in nodes)
+        say(f"Ray: {len(nodes)} machines with {gpus:g} GPUs and {cpus:g} cores that are free.")
+
+    @property
+    def host(self) -> str | None:
+        """Where processes listen: loopback in a cluster of one's own; None for the address of each one's machine."""
+        return LOOPBACK if self.own else None
+
+    def nodes(self) -> list[Node]:
+        """What is free on each machine that is alive."""
+        free = self.ray._private.state.available_resources_per_node()
+        alive = [node["NodeID"] for node in self.ray.nodes() if node["Alive"]]
+        found = [free.get(name, {}) for name in alive]
+        return [Node(cpus=one.get("CPU", 0.0), gpus=one.get("GPU", 0.0)) for one in found]
+
+    def close(self) -> None:
+        """End what was started here."""
+        if not self._joined:
+            self.ray.shutdown()
