@@ -179,8 +179,9 @@ def rollout_seconds(
     """Seconds of samplers at work in a step, and what searches add.
 
     The step ends with its longest episode. A sampler has E/S episodes, whole groups of them, so that no more samplers
-    than questions have something to do. As lengths are drawn, the fullest has some more tokens than others; it makes a pass for each token of its longest, or, where its cache doesn't hold all at once, for each token of the
-    work divided by what it holds and then for the rest of an episode that began late.
+    than questions have something to do. As lengths are drawn, the fullest has some more tokens than others; it makes a
+    pass for each token of its longest, or, where its cache doesn't hold all at once, for each token of the work divided
+    by what it holds and then for the rest of an episode that began late.
 
     An episode computes and searches in turns, so with P the samplers' seconds and W those in which a mean episode
     waits, E·W/(P + W) searches are under way at once (Little's law), on which W depends in turn: found by bisection.
