@@ -15,6 +15,7 @@ from benchmarks import (
     learning,
     planning,
     retrieval,
+    scaling,
     simulator,
     throughput,
     training,
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     learning.add_parser(commands)
     simulator.add_parser(commands)
     planning.add_parser(commands)
+    scaling.add_parser(commands)
     options = top.parse_args(arguments)
     try:
         status = options.run(options)

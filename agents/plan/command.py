@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import get_type_hints
 
 from agents.flags import add_train_flags, origin_of, sections_of
+from agents.plan.command_scale import add_scale_parser
 from zs_env.errors import ConfigError
 
 __all__ = ["add_parser", "run"]
@@ -41,6 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="put this in the place of what a plan would assume or read; a plan shows all names; may be given again",
     )
     parser.set_defaults(run=run)
+    add_scale_parser(parser.add_subparsers(dest="plan_command", metavar="scale", title="instead, on many GPUs"), parser)
 
 
 def run(options: argparse.Namespace) -> None:

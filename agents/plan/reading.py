@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -39,8 +40,8 @@ class Reading:
     given: frozenset[str]
 
 
-def read_assumed(pairs: list[str]) -> dict[str, Any]:
-    """`NAME=VALUE` pairs, with values of the types that the fields have.
+def read_assumed(pairs: list[str], *, more: Iterable[str] = ()) -> dict[str, Any]:
+    """`NAME=VALUE` pairs, with values of the types that the fields have; `more` names are known elsewhere.
 
     Raises:
         ConfigError: A name is unknown, or a value is of another type.
@@ -52,7 +53,7 @@ def read_assumed(pairs: list[str]) -> dict[str, Any]:
         name, sign, text = pair.partition("=")
         name = name.strip()
         if not sign or name not in types:
-            raise ConfigError(f"--assume takes NAME=VALUE; got {pair!r}. Names: {', '.join(sorted(types))}.")
+            raise ConfigError(f"--assume takes NAME=VALUE; got {pair!r}. Names: {', '.join(sorted({*types, *more}))}.")
         assumed[name] = _value(name, text.strip(), types[name])
     return assumed
 

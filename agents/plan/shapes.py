@@ -7,7 +7,7 @@ vocabulary, L layers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class ModelShape:
     @property
     def layer_parameters(self) -> int:
         """Weights of the matrices inside the layers: what each token is multiplied with, once a forward pass."""
-        return sum(rows * columns for rows, columns in self.matrices)
+        return _layer_parameters(self)
 
     @property
     def embedding_parameters(self) -> int:
@@ -115,6 +115,11 @@ class ModelShape:
         if self.qk_norm:
             vectors += self.num_attention_layers * 2 * self.head_dim
         return self.layer_parameters + vectors + self.embedding_parameters * (1 if self.tied else 2)
+
+
+@cache  # asked for in every estimate
+def _layer_parameters(shape: ModelShape) -> int:
+    return sum(rows * columns for rows, columns in shape.matrices)
 
 
 _llama = partial(ModelShape, head_dim=64)
@@ -194,6 +199,16 @@ SHAPES: dict[str, ModelShape] = {
             hidden=5120,
             intermediate=13_824,
             num_layers=48,
+            num_heads=40,
+            num_kv_heads=8,
+            tied=False,
+        ),
+        _qwen(
+            name="qwen2.5-32b",
+            vocabulary=152_064,
+            hidden=5120,
+            intermediate=27_648,
+            num_layers=64,
             num_heads=40,
             num_kv_heads=8,
             tied=False,

@@ -12,10 +12,18 @@ from dataclasses import dataclass
 from agents.plan.hardware import Hardware
 from agents.plan.layout import LearnerLayout, keeps_cache
 from agents.plan.memory import SMALL_VOCABULARY, cache_bytes_per_token, trained_parameters
-from agents.plan.settings import Assumptions, RunShape
+from agents.plan.settings import Assumptions, Precision, RunShape
 from agents.plan.shapes import ModelShape
 
-__all__ = ["TimePlan", "decode_seconds", "forward_flops", "plan_time", "prefill_seconds", "update_seconds"]
+__all__ = [
+    "TimePlan",
+    "decode_seconds",
+    "forward_flops",
+    "pass_seconds",
+    "plan_time",
+    "prefill_seconds",
+    "update_seconds",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +115,28 @@ def decode_seconds(
 
     Each pass reads all weights once, and the keys and values of the rows that are left.
     """
-    rate, width = hardware.peak_tflops * 1e12 * assumptions.decode_mfu, run.precision.weight
-    read = hardware.bandwidth_gb_s * 1e9 * assumptions.bandwidth_share
-    context = prompt + mean_tokens / 2
     live = rows * mean_tokens / longest_tokens  # on average
-    compute = forward_flops(shape, live, context=context, head_tokens=live) / rate
-    weights = (shape.layer_parameters + shape.embedding_parameters) * width
-    cache = live * context * cache_bytes_per_token(shape, run.precision)
-    return longest_tokens * (max(compute, (weights + cache) / read) + _pass_overhead(shape, assumptions))
+    context = prompt + mean_tokens / 2
+    one = pass_seconds(shape, run.precision, hardware, assumptions, rows=live, context=context)
+    return longest_tokens * one
+
+
+def pass_seconds(
+    shape: ModelShape,
+    precision: Precision,
+    hardware: Hardware,
+    assumptions: Assumptions,
+    *,
+    rows: float,
+    context: float,
+) -> float:
+    """A pass that writes a token in each row, of which each looks at so many tokens."""
+    rate = hardware.peak_tflops * 1e12 * assumptions.decode_mfu
+    read = hardware.bandwidth_gb_s * 1e9 * assumptions.bandwidth_share
+    compute = forward_flops(shape, rows, context=context, head_tokens=rows) / rate
+    weights = (shape.layer_parameters + shape.embedding_parameters) * precision.weight
+    cache = rows * context * cache_bytes_per_token(shape, precision)
+    return max(compute, (weights + cache) / read) + _pass_overhead(shape, assumptions)
 
 
 def update_seconds(
