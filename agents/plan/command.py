@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Iterable
-from dataclasses import fields
-from typing import get_type_hints
 
 from agents.flags import add_train_flags, origin_of, sections_of
 from agents.plan.command_scale import add_scale_parser
@@ -88,7 +84,6 @@ def run(options: argparse.Namespace) -> None:
         time=plan_time(*planned),
         alone=tuple(alone),
         together=tuple(together),
-        missing=_missing(change.text for change in (*alone, *together)),
     )
     if options.json:
         write_json(options.json, plan_record(plan))
@@ -123,17 +118,3 @@ def _simulator_gb(name: str) -> float:
     shape = find_shape(name)
     cache = 64 * 1024 * cache_bytes_per_token(shape, Precision.of("bfloat16"))
     return (2 * shape.num_parameters + cache) / 1e9
-
-
-def _missing(texts: Iterable[str]) -> frozenset[str]:
-    """The changes that `train` has no key for."""
-    from agents.config import TrainConfig
-
-    sections, missing = get_type_hints(TrainConfig), set()
-    for text in texts:
-        named = re.match(r"\[(\w+)\] (\w+)", text)
-        section, key = named.groups() if named else ("", "")
-        keys = {item.name for item in fields(sections[section])} if section in sections else set()
-        if key not in keys:
-            missing.add(text)
-    return frozenset(missing)

@@ -55,7 +55,7 @@ def changes_that_fit(
     alone = _first_of_each_kind([change for change in tried(run, hardware) if change.fits])
     if any(change.hardware is hardware for change in alone):
         return alone, []
-    for with_gpus in (False, True):  # `train` takes one, so settings come first
+    for with_gpus in (False, True):  # settings cost nothing, so they come first
         if with_gpus and alone:
             return alone, []
         together: list[Change] = []
@@ -141,7 +141,8 @@ def _known_changes(run: RunShape, hardware: Hardware) -> Iterator[tuple[str, str
         for num_devices in (2, 4, 8):
             if num_devices > hardware.num_devices:
                 devices = replace(hardware, num_devices=num_devices)
-                yield f"{num_devices} GPUs", "shards the states; the same result", run, devices
+                text = f'[scale] num_learners = {num_devices}, with executor = "ray", on {num_devices} GPUs'
+                yield text, "shards the states; the same result", run, devices
 
 
 def _halves(value: int, least: int) -> Iterator[int]:

@@ -31,7 +31,6 @@ class Plan:
         time: Seconds.
         alone: Changes each of which makes it fit; none if it fits.
         together: Changes that make it fit together, where none does alone.
-        missing: Changes, by their text, that `train` has no key for yet.
     """
 
     shape: ModelShape
@@ -41,7 +40,6 @@ class Plan:
     time: TimePlan
     alone: tuple[Change, ...] = ()
     together: tuple[Change, ...] = ()
-    missing: frozenset[str] = frozenset()
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
@@ -68,7 +66,6 @@ def plan_record(plan: Plan) -> dict[str, Any]:
                     "text": change.text,
                     "effect": change.effect,
                     "peak_bytes": change.most,
-                    "is_there": _there(plan, change),
                 }
                 for change in changes
             ]
@@ -137,10 +134,6 @@ def _verdict(plan: Plan) -> str:
     return f"  It fits: {of}." if memory.fits else f"  It does not fit: {of}."
 
 
-def _there(plan: Plan, change: Change) -> bool:
-    return change.text not in plan.missing
-
-
 def _changes(plan: Plan) -> list[str]:
     if plan.memory.fits:
         return []
@@ -149,8 +142,7 @@ def _changes(plan: Plan) -> list[str]:
     head = "  Any one of these makes it fit:" if plan.alone else "  No single change makes it fit; these do together:"
     lines = [head]
     for change in plan.alone or plan.together:
-        later = "" if _there(plan, change) else " (train has no such setting yet)"
-        lines.append(f"    {change.text}: {change.most / 1e9:.1f} GB; {change.effect}{later}")
+        lines.append(f"    {change.text}: {change.most / 1e9:.1f} GB; {change.effect}")
     return lines
 
 

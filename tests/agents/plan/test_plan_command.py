@@ -177,18 +177,16 @@ def test_where_none_does_alone_some_do_together_or_none_is_told(capsys: pytest.C
     assert not alone
     assert len(together) > 1
     assert [change.fits for change in together] == [False] * (len(together) - 1) + [True]
-    assert {change.hardware.num_devices for change in together} == {1}  # `train` takes no more
+    assert {change.hardware.num_devices for change in together} == {1}  # settings cost nothing
     shown = planned(capsys, *PAPER, "--gpu-memory-gb", 24)
     assert "No single change makes it fit; these do together:" in shown
     assert changes_that_fit(*paper_plan("qwen2.5-14b", 1)) == ([], [])
     assert "No known change makes it fit" in planned(capsys, *PAPER, "--gpu-memory-gb", 1)
 
 
-def test_what_train_cannot_do_yet_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = planned(capsys, "plan", "--preset", "zerosearch-qwen2.5-3b-ppo", "--hardware", "h100").splitlines()
-    of_gpus = [line for line in shown if line.strip().startswith("2 GPUs")]
-    assert [line.endswith("(train has no such setting yet)") for line in of_gpus] == [True]
-    assert sum("(train has no such setting yet)" in line for line in shown) == 1
+def test_more_gpus_are_named_by_the_settings_that_take_them(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = planned(capsys, "plan", "--preset", "zerosearch-qwen2.5-3b-ppo", "--hardware", "h100")
+    assert '[scale] num_learners = 2, with executor = "ray", on 2 GPUs: ' in shown
 
 
 def test_the_model_in_a_wheel_is_planned_without_it(tmp_path: Path) -> None:
