@@ -98,7 +98,8 @@ def _header(run: RunRecord, name: str) -> str:
     links = "".join(f'<li><a href="#{place}">{title}</a></li>' for place, title in places.items())
     return (
         f'<header><p class="eyebrow">Training report</p><h1><bdi>{name}</bdi></h1>\n<dl class="glance">{glance}</dl>\n'
-        f'{alarms(run.alarms)}{events(run.events)}{_missing(run)}<nav aria-label="Parts of this page"><ul>{links}</ul></nav></header>'
+        f"{alarms(run.alarms)}{events(run.events)}{_missing(run)}"
+        f'<nav aria-label="Parts of this page"><ul>{links}</ul></nav></header>'
     )
 
 
