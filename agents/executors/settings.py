@@ -21,8 +21,8 @@ class ScaleSettings:
     Attributes:
         num_learners: Processes that the weights, gradients and optimizer are sharded over.
         num_samplers: Processes that play episodes, each with a whole copy of the policy.
-        gpus_per_learner: GPUs of each, at most 1; left out: 1 if `device` is a GPU, or "auto" and some are free, else 0.
-            Below 1 to share a GPU with a sampler.
+        gpus_per_learner: GPUs of each, at most 1; left out: 1 if `device` is a GPU, or "auto" and some are free, else
+            0. Below 1 to share a GPU with a sampler.
         gpus_per_sampler: The same of samplers; above 1 for vLLM over several GPUs.
         address: A running Ray cluster, as `ray start` tells it, or "auto" for any that runs on this machine; left out:
             one is started on this machine alone, that no other machine can reach, and ended with the run.

@@ -54,7 +54,9 @@ def test_processes_that_were_lost_are_told_at_the_end_in_a_line(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"events": events}))
     # Of a run that is finished, what it came to is told again.
     assert main(["train", "--resume", "--run-name", "first", "--runs", str(tmp_path / "runs")]) == 0
-    assert f"Samplers that were lost and replaced: 1. See {path.with_name('events.jsonl')}.\n" in capsys.readouterr().out
+    assert (
+        f"Samplers that were lost and replaced: 1. See {path.with_name('events.jsonl')}.\n" in capsys.readouterr().out
+    )
 
 
 def test_a_run_leaves_everything_and_can_be_played_on(
