@@ -407,10 +407,7 @@ def _adapter_parameters(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
 
 def _enable(model: Any, enabled: bool) -> None:
     for layer in _layers(model).values():
-        wanted = [(one, one.requires_grad) for one in layer.parameters()]
         layer.enable_adapters(enabled)
-        for one, trained in wanted:  # peft freezes what it disables; FSDP looks but once at what is trained
-            one.requires_grad_(trained)
 
 
 def _plain(value: Any) -> Any:

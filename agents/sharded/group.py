@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 __all__ = ["connect_store", "join", "leave", "make_store"]
 
 
-def make_store(host: str, port: int = 0, *, timeout_s: float = 300.0) -> dist.TCPStore:
+def make_store(host: str, port: int = 0, *, timeout_s: float = 300.0) -> TCPStore:
     """The store that a group's learners meet at; made by one process, which keeps it.
 
     Left to itself, torch binds a store to all addresses of the machine.
@@ -35,7 +36,7 @@ def make_store(host: str, port: int = 0, *, timeout_s: float = 300.0) -> dist.TC
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(1024)
-        return dist.TCPStore(
+        return TCPStore(
             host,
             listener.getsockname()[1],
             is_master=True,
@@ -45,12 +46,12 @@ def make_store(host: str, port: int = 0, *, timeout_s: float = 300.0) -> dist.TC
         )
 
 
-def connect_store(host: str, port: int, *, timeout_s: float = 300.0) -> dist.TCPStore:
+def connect_store(host: str, port: int, *, timeout_s: float = 300.0) -> TCPStore:
     """A store that another process made; see `make_store`."""
-    return dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout_s))
+    return TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout_s))
 
 
-def join(rank: int, world_size: int, store: dist.Store, *, device: torch.device, timeout_s: float) -> DeviceMesh:
+def join(rank: int, world_size: int, store: Store, *, device: torch.device, timeout_s: float) -> DeviceMesh:
     """Enter the group of learners; returns when all are there.
 
     Args:

@@ -119,7 +119,7 @@ class ShardedCritic(Critic):
 
     def forward(self, batch: Batch) -> Tensor:
         """Values as a forward pass, which is when weights are there."""
-        return super().token_values(batch)
+        return super().token_values(batch).clone()  # FSDP's hook on a view would be lost by an operation in place
 
 
 def release(module: torch.nn.Module) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from agents.errors import CheckpointError
 from agents.optimization import TrainedParameters
@@ -73,7 +75,7 @@ def save_state(folder: Path, trained: Mapping[str, Trained]) -> None:
         CheckpointError: It can't be written.
     """
     try:
-        dcp.save(_state(trained), storage_writer=dcp.FileSystemWriter(folder, sync_files=True))
+        save(_state(trained), storage_writer=FileSystemWriter(folder, sync_files=True))
     except (CheckpointException, OSError) as error:
         raise CheckpointError(f"The learners' state can't be written to {str(folder)!r}: {_first(error)}") from error
 
@@ -100,7 +102,7 @@ def load_state(folder: Path, trained: Mapping[str, Trained]) -> None:
     for owner, one in trained.items():
         _make_room(owner, one, known)
     try:
-        dcp.load(_state(trained), storage_reader=reader)
+        load(_state(trained), storage_reader=reader)
     except (CheckpointException, OSError) as error:
         raise CheckpointError(f"The learners' state can't be read from {str(folder)!r}: {_first(error)}") from error
 
@@ -156,7 +158,7 @@ def _first(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-class _Reader(dcp.FileSystemReader):
+class _Reader(FileSystemReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         with (Path(self.path) / ".metadata").open("rb") as file:
             metadata = _IndexUnpickler(file).load()

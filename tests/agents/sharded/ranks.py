@@ -25,7 +25,7 @@ def run_ranks(world_size: int, names: Sequence[str], folder: Path) -> list[dict[
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    store = make_store("127.0.0.1", timeout_s=60)
+    store = make_store("127.0.0.1", timeout_s=120)
     processes = [
         context.Process(target=_rank, args=(rank, world_size, store.port, list(names), str(folder)), daemon=True)
         for rank in range(world_size)
@@ -51,10 +51,10 @@ def _rank(rank: int, world_size: int, port: int, names: list[str], folder: str) 
     where = Path(folder)
     try:
         torch.set_num_threads(1)
-        store = connect_store("127.0.0.1", port, timeout_s=60)
-        mesh = join(rank, world_size, store, device=torch.device("cpu"), timeout_s=60)
+        store = connect_store("127.0.0.1", port, timeout_s=120)
+        mesh = join(rank, world_size, store, device=torch.device("cpu"), timeout_s=120)
         torch.save({name: SCENARIOS[name](mesh, where) for name in names}, where / f"{world_size}-{rank}.pt")
         leave()
     except BaseException:
         (where / f"{world_size}-{rank}.txt").write_text(f"rank {rank} of {world_size}\n{traceback.format_exc()}")
-        raise
+        raise SystemExit(1) from None

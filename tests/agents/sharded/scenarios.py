@@ -5,7 +5,9 @@ A scenario run `locally` (mesh None) is the same by the plain learners of one pr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,13 @@ from agents.accumulation import Example
 from agents.algorithm import PolicyLoss
 from agents.config import TrainConfig, load_config
 from agents.critic import Critic, CriticLearner
-from agents.errors import NonFiniteError
+from agents.errors import CheckpointError, NonFiniteError
 from agents.learner import Learner, reference_of
 from agents.lora import LoraSettings, add_adapters
 from agents.policy import Policy
 from agents.ppo import ValueLoss
 from agents.sharded import ShardedLearner, put_together, split
+from agents.sharded.modules import release
 from agents.testing import byte_tokenizer, tiny_lfm2, tiny_llama
 from agents.trajectory import TokenSegment, Trajectory
 
@@ -42,7 +45,7 @@ def config_of(**sections: dict[str, Any]) -> TrainConfig:
         "optimizer": optimizer,
         "learner": {"micro_batch_tokens": 60},
     }
-    if "run" in sections:
+    if sections.get("run") == {"algorithm": "ppo"}:
         given["critic"] = optimizer
     for name, values in sections.items():
         given[name] = given.get(name, {}) | values
@@ -67,6 +70,26 @@ def tied_llama() -> Any:
         eos_token_id=None,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def tiny_cohere() -> Any:
+    """A model whose logits are more than a product with its head."""
+    from transformers import CohereConfig, CohereForCausalLM
+
+    torch.manual_seed(2)
+    config = CohereConfig(
+        vocab_size=272,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        logit_scale=0.5,
+        initializer_range=0.2,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return CohereForCausalLM(config).eval()
 
 
 def episode(group: int, member: int, *lengths: int, vocabulary: int = 250) -> Trajectory:
@@ -181,14 +204,17 @@ def learns(
         group = Group(policy, config, mesh)
         loss = PolicyLoss.of(config.training)
         examples = batch_of(99, 8)
-        found: dict[str, Any] = {"before": group.known("with_old_logprobs", examples)}
+        found: dict[str, Any] = {"start": masters_of(group)}
+        if config.training.kl_coef:  # the first pass of all: the reference must leave no trace in what is trained
+            found["reference"] = group.known("with_reference", examples)
+        found["before"] = group.known("with_old_logprobs", examples)
         metrics = steps(group, loss, 0, NUM_STEPS)
         if config.training.kl_coef:
             references = group.known("with_reference", examples)
-            found["reference"] = references
+            found["reference_after"] = references
             known = [one.with_(ref_logprobs=ref) for one, ref in zip(examples, references, strict=True)]
             metrics.append(group.update(known, loss))
-        found |= {"metrics": metrics, "after": group.known("with_old_logprobs", examples), "weights": group.weights()}
+        found |= {"metrics": metrics, "after": group.known("with_old_logprobs", examples), "masters": masters_of(group)}
         if mesh is not None:
             found["untouched"] = all(torch.equal(before[name], one) for name, one in policy.model.named_parameters())
         return found
@@ -210,7 +236,7 @@ def criticises(*, lora: bool = False, **sections: dict[str, Any]) -> Callable[..
 
 
 def refuses_nan(mesh: DeviceMesh | None, _: Path) -> dict[str, Any]:
-    """A step, one whose loss is NaN in one example, and one more step."""
+    """A step, one whose loss is NaN in one example, and two more steps."""
     group = Group(policy_of(tiny_llama()), config_of(), mesh)
     loss = PolicyLoss()
     metrics = steps(group, loss, 0, 1)
@@ -225,56 +251,134 @@ def refuses_nan(mesh: DeviceMesh | None, _: Path) -> dict[str, Any]:
         said = str(error)
     after = group.weights()
     unchanged = all(torch.equal(before[name], after[name]) for name in before)
-    return {
-        "said": said,
-        "unchanged": unchanged,
-        "metrics": metrics + steps(group, loss, 2, 4),
-        "weights": group.weights(),
+    metrics += steps(group, loss, 2, 4)
+    return {"said": said, "unchanged": unchanged, "metrics": metrics, "weights": group.weights()}
+
+
+def nothing_written(mesh: DeviceMesh | None, _: Path) -> dict[str, Any]:
+    """Two updates on two episodes, one of which is a single token, so that a rank has no layer to compute for it."""
+    group = Group(policy_of(tiny_llama()), config_of(learner={"packing": "padded"}), mesh)
+    single = Trajectory(
+        question_id="q", question="?", golden_answers=("x",), group=7, segments=[TokenSegment("prompt", (5,), "")]
+    )
+    examples = [batch_of(3, 1)[0], Example.of(single, 1.0)]
+    metrics = [group.update(examples, PolicyLoss()) for _ in range(2)]
+    return {"metrics": metrics, "after": group.known("with_old_logprobs", examples), "weights": group.weights()}
+
+
+def weights_in_buckets(mesh: DeviceMesh | None, folder: Path) -> dict[str, Any]:
+    """Weights in bfloat16: in buckets of several sizes, before anything and after a pass that leaves whole weights
+    behind; and masters through a checkpoint.
+    """
+    assert mesh is not None
+    policy = policy_of(tiny_llama().bfloat16())
+    group = Group(policy, config_of(), mesh)
+    learner = group.sharded
+    buckets = {size: list(learner.weights(max_bytes=size)) for size in (1, 20_000, 10**9)}
+    group.known("with_old_logprobs", batch_of(0, 8))
+    again = list(learner.weights(max_bytes=10**9))
+    group.update(batch_of(0, 8), PolicyLoss())
+    learner.save(folder / f"bfloat16-{mesh.size()}")
+    saved = masters_of(group)
+    group.update(batch_of(1, 8), PolicyLoss())
+    moved = masters_of(group)
+    group.known("with_old_logprobs", batch_of(0, 8))  # leaves whole weights behind, which are then old
+    learner.load(folder / f"bfloat16-{mesh.size()}")
+    found = {"buckets": buckets, "again": again, "saved": saved, "moved": moved, "loaded": masters_of(group)}
+    return found | {
+        "published": group.weights(),
+        "whole": {name: one.detach() for name, one in policy.model.named_parameters()},
     }
 
 
-def weights_in_buckets(mesh: DeviceMesh | None, _: Path) -> dict[str, Any]:
-    """The weights in buckets of several sizes, before anything and after a pass that leaves whole weights behind."""
-    assert mesh is not None
-    learner = ShardedLearner(policy_of(tiny_llama().bfloat16()), config_of(), mesh=mesh)
-    whole = policy_of(tiny_llama().bfloat16()).model
-    buckets = {size: list(learner.weights(max_bytes=size)) for size in (1, 20_000, 10**9)}
-    learner.with_old_logprobs(split(batch_of(0, 8), mesh.size(), None)[mesh.get_rank()])
-    again = list(learner.weights(max_bytes=10**9))
-    return {"buckets": buckets, "again": again, "whole": {n: one.detach() for n, one in whole.named_parameters()}}
-
-
 def saves(mesh: DeviceMesh | None, folder: Path) -> dict[str, Any]:
-    """Policy and critic: two updates, a checkpoint, two more."""
-    group = Group(policy_of(tiny_llama().bfloat16()), config_of(run={"algorithm": "ppo"}), mesh)
+    """Policy and critic: a checkpoint, two updates, another, two more."""
+    group = Group(policy_of(tiny_llama()), config_of(run={"algorithm": "ppo"}), mesh)
+    start = masters_of(group)
     group.sharded.save(folder / "fresh")
-    found = _go_on(group, 0)
+    before = _go_on(group, 0)
     group.sharded.save(folder / "state")
-    return {"before": found, "after": _go_on(group, 2)}
+    return {"start": start, "before": before, "after": _go_on(group, 2)}
 
 
 def goes_on(mesh: DeviceMesh | None, folder: Path) -> dict[str, Any]:
     """The same from the checkpoint, by learners that have been elsewhere; and from the one before all updates."""
-    group = Group(policy_of(tiny_llama(seed=3).bfloat16()), config_of(run={"algorithm": "ppo"}), mesh)
-    _go_on(group, 4)
+    group = Group(policy_of(tiny_llama(seed=3)), config_of(run={"algorithm": "ppo"}), mesh)
+    group.update(batch_of(9, 8), PolicyLoss())
+    group.update(batch_of(9, 8), ValueLoss(0.5), critic=True)
     group.sharded.load(folder / "state")
     after = _go_on(group, 2)
     group.sharded.load(folder / "fresh")
     return {"after": after, "before": _go_on(group, 0)}
 
 
+def refuses_other_states(mesh: DeviceMesh | None, folder: Path) -> dict[str, Any]:
+    """What is said of a checkpoint of another algorithm, of another model, and of none."""
+    found: dict[str, Any] = {}
+    for what, model, algorithm in (
+        ("algorithm", tiny_llama, "grpo"),
+        ("model", tiny_lfm2, "ppo"),
+        ("none", tiny_llama, "grpo"),
+    ):
+        group = Group(policy_of(model()), config_of(run={"algorithm": algorithm}), mesh)
+        before = masters_of(group)
+        try:
+            group.sharded.load(folder / ("none" if what == "none" else "state"))
+        except CheckpointError as error:
+            after = masters_of(group)
+            found[what] = (str(error), all(torch.equal(before[name], after[name]) for name in before))
+    return found
+
+
+def listens(mesh: DeviceMesh | None, _: Path) -> dict[str, Any]:
+    """Where this process listens, once the group has talked."""
+    torch.distributed.all_reduce(torch.ones(1))
+    return {"addresses": listening()}
+
+
+def listening() -> list[str]:
+    """The addresses that this process listens at, from Linux' own tables, as they write them: 0100007F is 127.0.0.1."""
+    inodes = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            inodes.add(os.readlink(link))
+    found = []
+    for table in ("tcp", "tcp6"):
+        path = Path("/proc/self/net", table)
+        for line in path.read_text().splitlines()[1:] if path.exists() else ():
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                found.append(fields[1].partition(":")[0])
+    return found
+
+
+def masters_of(group: Group) -> dict[str, torch.Tensor]:
+    """The policy's trained weights, whole, as the optimizer has them."""
+    if group.mesh is None:
+        names = [name for name, one in group.policy.model.named_parameters() if one.requires_grad]
+        masters = group.learner.parameters.masters
+        return {name: one.detach().clone() for name, one in zip(names, masters, strict=True)}
+    release(group.sharded.policy.model)
+    parameters = group.sharded.policy.model.named_parameters()
+    return {name: one.detach().full_tensor().clone() for name, one in parameters if one.requires_grad}  # type: ignore[attr-defined]
+
+
 def _go_on(group: Group, first: int) -> dict[str, Any]:
     values = group.known("with_values", batch_of(98, 8))
     metrics = steps(group, PolicyLoss(), first, first + 2)
     metrics += [group.update(batch_of(step, 8), ValueLoss(0.5), critic=True) for step in range(first, first + 2)]
-    masters = [one.full_tensor() for one in group.sharded.policy.model.parameters()]
-    return {"metrics": metrics, "values": values, "masters": masters}
+    return {"metrics": metrics, "values": values, "masters": masters_of(group)}
 
 
 PACKED = {"packing": "shared"}
 SCENARIOS: dict[str, Callable[[DeviceMesh | None, Path], dict[str, Any]]] = {
     "llama_packed": learns(tiny_llama, learner=PACKED, training={"kl_coef": 0.3, "kl_estimator": "k2"}),
-    "llama_padded": learns(tiny_llama, learner={"packing": "padded"}, training={"aggregation": "sequence_mean"}),
+    "llama_padded": learns(  # and gradients are shortened
+        tiny_llama,
+        learner={"packing": "padded"},
+        training={"aggregation": "sequence_mean"},
+        optimizer={"max_grad_norm": 0.1, "eps": 1e-4},
+    ),
     "llama_recomputed": learns(
         tiny_llama, learner={**PACKED, "gradient_checkpointing": True}, sampling={"temperature": 1.3}
     ),
@@ -289,8 +393,12 @@ SCENARIOS: dict[str, Callable[[DeviceMesh | None, Path], dict[str, Any]]] = {
     "critic": criticises(),
     "critic_padded": criticises(learner={"packing": "padded", "gradient_checkpointing": True}),
     "critic_lora": criticises(lora=True),
+    "cohere": learns(tiny_cohere),
     "nan": refuses_nan,
+    "nothing_written": nothing_written,
     "buckets": weights_in_buckets,
     "saves": saves,
     "goes_on": goes_on,
+    "other_states": refuses_other_states,
+    "listens": listens,
 }
