@@ -100,7 +100,7 @@ def _quiet_transformers() -> None:
 def _train(options: argparse.Namespace) -> None:
     from agents.config import load_config
     from agents.devices import resolve_device
-    from agents.report import comparison_table
+    from agents.report import comparison_table, events_line
     from agents.resume import resumed_sections
     from agents.runs import RunFolder, write_json
     from agents.train import train
@@ -128,6 +128,8 @@ def _train(options: argparse.Namespace) -> None:
             f"\n{episodes['num_failed']} of {episodes['num_played']} training episodes failed for reasons that aren't "
             "the policy's; nothing was learned from them."
         )
+    if lost := events_line(summary.get("events", [])):
+        _say(f"\n{lost} See {run.path / 'events.jsonl'}.")
     _say(
         f"\nRollout {seconds['rollout']:.0f} s, update {seconds['update']:.0f} s, everything {seconds['total']:.0f} s. "
         f"All of it is in {run.path}. Try\n\n"

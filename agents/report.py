@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["comparison_table", "measure_table"]
+__all__ = ["comparison_table", "events_line", "measure_table"]
+
+
+_EVENTS = {
+    "sampler_replaced": "samplers that were lost and replaced",
+    "learners_restarted": "times that the learners were lost and began again",
+}
+"""Kind to words, where the kind alone says too little."""
 
 
 def _with_interval(share: float | None, interval: Any) -> str:
@@ -47,6 +55,19 @@ def measure_table(records: Mapping[str, Mapping[str, Any]]) -> str:
 def comparison_table(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> str:
     """Before and after side by side, for each chance of noise."""
     return _table([(name, {"before": before[name], "after": after[name]}) for name in before])
+
+
+def events_line(events: Sequence[Mapping[str, Any]]) -> str:
+    """What happened to a run's processes, in a line; empty if nothing did.
+
+    Examples:
+        >>> events_line([{"kind": "sampler_replaced"}, {"kind": "learners_restarted"}, {"kind": "sampler_replaced"}])
+        'Samplers that were lost and replaced: 2; times that the learners were lost and began again: 1.'
+    """
+    counts = Counter(str(event.get("kind")) for event in events)
+    told = [f"{_EVENTS.get(kind, kind.replace('_', ' '))}: {count}" for kind, count in counts.items()]
+    line = "; ".join(told)
+    return f"{line[0].upper()}{line[1:]}." if line else ""
 
 
 def _table(parts: list[tuple[str, dict[str, Mapping[str, Any]]]]) -> str:

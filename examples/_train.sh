@@ -1,4 +1,4 @@
-# Sourced by train_grpo.sh, train_ppo.sh and train_reinforce.sh: turns ZeroSearch's `NAME VALUE …` arguments, in any
+# Sourced by the train_*.sh: turns ZeroSearch's `NAME VALUE …` arguments, in any
 # order, into flags of `python -m agents train`. Flags after `--` are passed on and win.
 
 set -euo pipefail

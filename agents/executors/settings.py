@@ -21,14 +21,14 @@ class ScaleSettings:
     Attributes:
         num_learners: Processes that the weights, gradients and optimizer are sharded over.
         num_samplers: Processes that play episodes, each with a whole copy of the policy.
-        gpus_per_learner: GPUs of each, at most 1; left out: 1 where `device` is a GPU, else 0. Below 1 for several
-            processes on one GPU.
+        gpus_per_learner: GPUs of each, at most 1; left out: 1 if `device` is a GPU, or "auto" and some are free, else
+            0. Below 1 to share a GPU with a sampler.
         gpus_per_sampler: The same of samplers; above 1 for vLLM over several GPUs.
-        address: A running Ray cluster, as `ray start` tells it, or "auto"; left out: one is started on this machine
-            alone, that nobody else can reach, and ended with the run.
+        address: A running Ray cluster, as `ray start` tells it, or "auto" for any that runs on this machine; left out:
+            one is started on this machine alone, that no other machine can reach, and ended with the run.
         chunks_per_sampler: In how many parts, for each sampler, the episodes of a step are dealt out, whole groups
             together. More parts balance better, and generate fewer episodes side by side.
-        max_staleness: How many training steps the weights that episodes are played with may be behind those that learn
+        max_staleness: How many training steps the weights that episodes are played with lie behind those that learn
             from them; 0 for none. Above it, episodes of coming steps are played while a step is learned from.
         sampler_timeout_s: How long one part of the episodes may take, before its sampler is taken for hanging.
         learner_timeout_s: How long a learner's work may take, before all learners are taken for hanging.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from agents.metrics import METRICS
-from agents.report_html.folder import Alarm, spread
+from agents.report_html.folder import Alarm, Event, spread
 from agents.report_html.markup import clip, exact_number, text
 from agents.report_html.plot import BIGGEST, HEIGHT, WIDTH, drawing
 
@@ -32,6 +32,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         "ratio_mean",
         "ratio_max",
         "logprob_difference",
+        "staleness",
         "learning_rate",
     ),
     "Critic": (
@@ -52,12 +53,12 @@ _MAX_VALUE = 20  # of a critic's
 _MAX_ROWS = 250  # of a table of numbers
 
 
-def curves(metrics: Mapping[int, Mapping[str, float]], alarms: Sequence[Alarm]) -> str:
+def curves(metrics: Mapping[int, Mapping[str, float]], noted: Sequence[Alarm | Event]) -> str:
     """All curves in their groups, each group with its numbers in a table.
 
     Args:
         metrics: Step to metric to value, by step.
-        alarms: Marked at their steps.
+        noted: Marked at their steps.
     """
     names = {name for row in metrics.values() for name in row}
     groups = {title: [name for name in members if name in names] for title, members in _GROUPS.items()}
@@ -66,20 +67,19 @@ def curves(metrics: Mapping[int, Mapping[str, float]], alarms: Sequence[Alarm]) 
     grouped = {name for members in groups.values() for name in members}
     more = [name for name in METRICS if name in names - grouped] + sorted(names - grouped - set(METRICS))
     groups["More"] = more[:_MAX_CURVES]
-    parts = [_group(title, members, metrics, alarms) for title, members in groups.items() if members]
+    parts = [_group(title, members, metrics, noted) for title, members in groups.items() if members]
     if len(more) > _MAX_CURVES:
         parts.append(f"<p>{len(more) - _MAX_CURVES:,} more metrics are in metrics.jsonl and not drawn here.</p>")
     return "\n".join(parts)
 
 
 def _group(
-    title: str, names: Sequence[str], metrics: Mapping[int, Mapping[str, float]], alarms: Sequence[Alarm]
+    title: str, names: Sequence[str], metrics: Mapping[int, Mapping[str, float]], noted: Sequence[Alarm | Event]
 ) -> str:
     slug = title.lower()
     steps = (min(metrics), max(metrics))
     figures = "\n".join(
-        _figure(name, {step: row[name] for step, row in metrics.items() if name in row}, steps, alarms)
-        for name in names
+        _figure(name, {step: row[name] for step, row in metrics.items() if name in row}, steps, noted) for name in names
     )
     return (
         f'<section class="group" aria-labelledby="group-{slug}"><h3 id="group-{slug}">{title}</h3>\n'
@@ -108,7 +108,7 @@ def _name(name: str) -> str:
     return text(clip(name, 80)[0])
 
 
-def _figure(name: str, values: Mapping[int, float], steps: tuple[int, int], alarms: Sequence[Alarm]) -> str:
+def _figure(name: str, values: Mapping[int, float], steps: tuple[int, int], noted: Sequence[Alarm | Event]) -> str:
     definition = METRICS.get(name)
     drawn = {step: value for step, value in values.items() if abs(value) <= BIGGEST}
     left_out = len(values) - len(drawn)
@@ -128,5 +128,5 @@ def _figure(name: str, values: Mapping[int, float], steps: tuple[int, int], alar
         f'<output class="value"><b>{exact_number(values[last_step])}</b> <span>step {last_step}</span></output>'
         f'<p class="definition">{text(definition) if definition else "no definition"}</p>{note}</figcaption>\n'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(clip(label, 300)[0])}">'
-        f"{drawing(values, steps, alarms)}</svg></figure>"
+        f"{drawing(values, steps, noted)}</svg></figure>"
     )

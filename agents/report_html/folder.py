@@ -6,12 +6,21 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agents.trajectory import Trajectory
 from zs_env.errors import ConfigError
 
-__all__ = ["MAX_EPISODES_PER_STEP", "MAX_STEPS_SHOWN", "Alarm", "RunRecord", "StepEpisodes", "read_run", "spread"]
+__all__ = [
+    "MAX_EPISODES_PER_STEP",
+    "MAX_STEPS_SHOWN",
+    "Alarm",
+    "Event",
+    "RunRecord",
+    "StepEpisodes",
+    "read_run",
+    "spread",
+]
 
 MAX_STEPS_SHOWN = 16
 """Episodes of at most so many steps are shown."""
@@ -45,6 +54,24 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a process of the run.
+
+    Attributes:
+        step: The step that it happened in; None if it was before the first, or isn't told.
+        kind: What happened, in a word.
+        message: The same in a sentence.
+    """
+
+    step: int | None
+    kind: str
+    message: str
+
+
+Noted = TypeVar("Noted", Alarm, Event)
+
+
+@dataclass(frozen=True, slots=True)
 class StepEpisodes:
     """The episodes of a training step that are shown.
 
@@ -71,6 +98,8 @@ class RunRecord:
         after: The same after it.
         summary: `summary.json`, whole; empty if the run has not finished.
         alarms: By step.
+        events: What happened to processes, by step; only of runs that have several.
+        workers: Those processes: role, rank, process id and so on of each.
         steps: Episodes, by step.
         num_steps_saved: How many steps the trajectory file has episodes of.
         missing: What isn't there, and what the page lacks for it.
@@ -83,6 +112,8 @@ class RunRecord:
     after: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    workers: list[dict[str, Any]] = field(default_factory=list)
     steps: list[StepEpisodes] = field(default_factory=list)
     num_steps_saved: int = 0
     missing: dict[str, str] = field(default_factory=dict)
@@ -140,7 +171,9 @@ def read_run(folder: Path) -> RunRecord:
         before=before,
         after=after,
         summary=summary,
-        alarms=_read_alarms(folder / "alarms.jsonl", summary.get("alarms")),
+        alarms=_read_noted(folder / "alarms.jsonl", summary.get("alarms"), Alarm),
+        events=_read_noted(folder / "events.jsonl", summary.get("events"), Event),
+        workers=_workers(summary.get("workers")),
         steps=steps,
         num_steps_saved=num_steps_saved,
         missing=missing,
@@ -232,17 +265,27 @@ def _as_float(value: float) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _read_alarms(path: Path, in_summary: Any) -> list[Alarm]:
+def _read_noted(path: Path, in_summary: Any, kind: type[Noted]) -> list[Noted]:
+    """What a file of such lines says, by step; or the summary, where that file is gone."""
     records = [(f"{str(path)!r}, line {number}", record) for number, _, record in _read_lines(path)]
     if not records and isinstance(in_summary, list):
-        records = [("summary.json, 'alarms'", record) for record in in_summary]
-    alarms: list[Alarm] = []
+        records = [(f"summary.json, {path.stem!r}", record) for record in in_summary]
+    noted: list[Noted] = []
     for where, record in records:
         if not isinstance(record, dict) or "message" not in record:
             raise ConfigError(f"{where}: wants {{'step': …, 'kind': …, 'message': …}}; got {record!r:.100}.")
         step = record.get("step")
-        alarms.append(Alarm(step if _is_step(step) else None, str(record.get("kind", "alarm")), str(record["message"])))
-    return sorted(alarms, key=lambda alarm: -1 if alarm.step is None else alarm.step)
+        word = str(record.get("kind", kind.__name__.lower()))
+        noted.append(kind(step if _is_step(step) else None, word, str(record["message"])))
+    return sorted(noted, key=lambda one: -1 if one.step is None else one.step)
+
+
+def _workers(in_summary: Any) -> list[dict[str, Any]]:
+    if in_summary is None:
+        return []
+    if not isinstance(in_summary, list) or not all(isinstance(worker, dict) for worker in in_summary):
+        raise ConfigError(f"summary.json, 'workers': wants [{{'role': …, 'rank': …}}, …]; got {in_summary!r:.100}.")
+    return in_summary
 
 
 def _read_episodes(path: Path) -> tuple[list[StepEpisodes], int]:

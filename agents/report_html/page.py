@@ -15,13 +15,13 @@ from agents.report_html.episodes import episodes
 from agents.report_html.folder import RunRecord, read_run
 from agents.report_html.markup import clip, number, setting, text
 from agents.report_html.measures import measures
+from agents.report_html.noted import alarms, events, workers
 
 __all__ = ["REPORT_FILE", "render_report", "write_report"]
 
 REPORT_FILE = "report.html"
 """The page's name in a run's folder."""
 
-_MAX_ALARMS = 50
 _MAX_KEYS = 200  # of one section of settings
 
 
@@ -98,7 +98,8 @@ def _header(run: RunRecord, name: str) -> str:
     links = "".join(f'<li><a href="#{place}">{title}</a></li>' for place, title in places.items())
     return (
         f'<header><p class="eyebrow">Training report</p><h1><bdi>{name}</bdi></h1>\n<dl class="glance">{glance}</dl>\n'
-        f'{_alarms(run)}{_missing(run)}<nav aria-label="Parts of this page"><ul>{links}</ul></nav></header>'
+        f"{alarms(run.alarms)}{events(run.events)}{_missing(run)}"
+        f'<nav aria-label="Parts of this page"><ul>{links}</ul></nav></header>'
     )
 
 
@@ -120,21 +121,6 @@ def _duration(seconds: Any) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _alarms(run: RunRecord) -> str:
-    if not run.alarms:
-        return '<section class="box calm"><h2>No alarm</h2></section>'
-    items = []
-    for alarm in run.alarms[:_MAX_ALARMS]:
-        where = "" if alarm.step is None else f"step {alarm.step}, "
-        message, left_out = clip(alarm.message, 1000)
-        kind = text(clip(alarm.kind, 60)[0].replace("_", " "))
-        items.append(f"<li><b>{where}{kind}:</b> <bdi>{text(message)}</bdi>{' …' * bool(left_out)}</li>")
-    if len(run.alarms) > _MAX_ALARMS:
-        items.append(f"<li>{len(run.alarms) - _MAX_ALARMS:,} more are in alarms.jsonl.</li>")
-    count = f"{len(run.alarms):,} alarm{'s' * (len(run.alarms) != 1)}"
-    return f'<section class="box alarms"><h2>⚠ {count}</h2><ul>{"".join(items)}</ul></section>'
-
-
 def _missing(run: RunRecord) -> str:
     if not run.missing:
         return ""
@@ -151,7 +137,7 @@ def _results(run: RunRecord) -> str:
 def _curves(run: RunRecord) -> str:
     if not any(run.metrics.values()):
         return '<p class="note">No training step has been logged yet.</p>'
-    drawn = curves(run.metrics, run.alarms)
+    drawn = curves(run.metrics, [*run.alarms, *run.events])
     return (
         '<p class="note">The faint line is each step, the strong one its moving average. Point at a curve, touch it or '
         "move the slider to read all of them at a step; the numbers are below each group.</p>\n"
@@ -186,7 +172,8 @@ def _settings(run: RunRecord) -> str:
             tables.append(_table(name, shown))
     if not tables:
         return '<p class="note">No settings are there to show.</p>'
-    return f'<div class="settings">{"".join(tables)}</div>'
+    processes = workers(run.workers) if run.workers else ""
+    return f'<div class="settings">{"".join(tables)}</div>{processes}'
 
 
 def _table(title: str, record: Mapping[str, Any]) -> str:

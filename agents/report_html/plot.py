@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from agents.report_html.folder import Alarm, spread
+from agents.report_html.folder import Alarm, Event, spread
 from agents.report_html.markup import clip, exact_number, short_number, text
 
 __all__ = ["BIGGEST", "HEIGHT", "WIDTH", "drawing", "nice_ticks", "smooth"]
@@ -48,13 +48,13 @@ class _Frame:
         return _BOTTOM - (value - self.low) / (self.high - self.low) * (_BOTTOM - _TOP)
 
 
-def drawing(values: Mapping[int, float], steps: tuple[int, int], alarms: Sequence[Alarm]) -> str:
-    """What is inside a curve's `<svg>`: axes, alarms, each value faint and their moving average strong.
+def drawing(values: Mapping[int, float], steps: tuple[int, int], noted: Sequence[Alarm | Event]) -> str:
+    """What is inside a curve's `<svg>`: axes, alarms, events, each value faint and their moving average strong.
 
     Args:
         values: Step to value, by step. Those that aren't finite are marked and not drawn.
         steps: The first and the last step of the axis.
-        alarms: Marked at their steps.
+        noted: Marked at their steps.
     """
     drawn = {step: value for step, value in values.items() if abs(value) <= BIGGEST}
     low, high = (min(drawn.values()), max(drawn.values())) if drawn else (0.0, 1.0)
@@ -62,7 +62,7 @@ def drawing(values: Mapping[int, float], steps: tuple[int, int], alarms: Sequenc
         low = 0.0
     levels = nice_ticks(low, high, 5)
     frame = _Frame(*steps, levels[0], levels[-1])
-    return "".join([_axes(frame, levels), _alarms(frame, alarms), _lines(frame, drawn), _readings(frame, values)])
+    return "".join([_axes(frame, levels), _marks(frame, noted), _lines(frame, drawn), _readings(frame, values)])
 
 
 def _axes(frame: _Frame, levels: Sequence[float]) -> str:
@@ -94,16 +94,19 @@ def _step_ticks(first: int, last: int) -> list[float]:
     return [tick for tick in nice_ticks(first, last, 6) if first <= tick <= last and tick == int(tick)]
 
 
-def _alarms(frame: _Frame, alarms: Sequence[Alarm]) -> str:
+def _marks(frame: _Frame, noted: Sequence[Alarm | Event]) -> str:
+    """An alarm's triangle hangs from the top, an event's stands on the axis."""
     parts = []
-    for alarm in alarms[:_MAX_MARKS]:
-        if alarm.step is not None and frame.first <= alarm.step <= frame.last:
-            x, told = frame.x(alarm.step), clip(f"alarm, step {alarm.step}: {alarm.message}", 300)[0]
-            parts.append(
-                f'<g class="alarm"><title>{text(told)}</title>'
-                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_BOTTOM}"/>'
-                f'<path d="M{x - 5:.1f} {_TOP - 8}h10l-5 9z"/></g>'
-            )
+    for kind, shape in ((Alarm, f"{_TOP - 8}h10l-5 9z"), (Event, f"{_BOTTOM + 1}h10l-5 -9z")):
+        for one in [one for one in noted if isinstance(one, kind)][:_MAX_MARKS]:
+            if one.step is not None and frame.first <= one.step <= frame.last:
+                name, x = kind.__name__.lower(), frame.x(one.step)
+                told = clip(f"{name}, step {one.step}: {one.message}", 300)[0]
+                parts.append(
+                    f'<g class="{name}"><title>{text(told)}</title>'
+                    f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_BOTTOM}"/>'
+                    f'<path d="M{x - 5:.1f} {shape}"/></g>'
+                )
     return "".join(parts)
 
 

@@ -43,6 +43,22 @@ def train_flags(checkpoint: Path, tmp_path: Path) -> list[str]:
     ).split()
 
 
+def test_processes_that_were_lost_are_told_at_the_end_in_a_line(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*train_flags(checkpoint, tmp_path), "--total-steps", "1"]
+    assert main(flags) == 0
+    assert "events.jsonl" not in capsys.readouterr().out
+    path = tmp_path / "runs" / "first" / "summary.json"
+    events = [{"step": 0, "kind": "sampler_replaced", "message": "Sampler 1 died"}]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"events": events}))
+    # Of a run that is finished, what it came to is told again.
+    assert main(["train", "--resume", "--run-name", "first", "--runs", str(tmp_path / "runs")]) == 0
+    assert (
+        f"Samplers that were lost and replaced: 1. See {path.with_name('events.jsonl')}.\n" in capsys.readouterr().out
+    )
+
+
 def test_a_run_leaves_everything_and_can_be_played_on(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,7 @@
 from typing import Any
 
 from agents.evaluate import measure
-from agents.report import comparison_table, measure_table
+from agents.report import comparison_table, events_line, measure_table
 from agents.trajectory import Trajectory
 
 
@@ -29,3 +29,9 @@ def test_no_failures_take_no_line() -> None:
     assert table.startswith("noise 0, 5 questions")
     assert "failed" not in table
     assert "failed, in no number here     1" in measure_table({"noise_0.5": record(4, 1)})
+
+
+def test_events_are_counted_by_kind_and_one_that_nobody_knows_is_told_by_its_name() -> None:
+    lost = [{"kind": "sampler_replaced"}, {"kind": "a_new_kind"}, {"kind": "sampler_replaced"}]
+    assert events_line(lost) == "Samplers that were lost and replaced: 2; a new kind: 1."
+    assert events_line([]) == ""

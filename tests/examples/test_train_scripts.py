@@ -143,6 +143,40 @@ def test_an_error_of_the_command_line_is_the_scripts(tmp_path: Path) -> None:
     assert "num_gpus=4: one process trains on one GPU" in done.stderr
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_on_ray_half_of_the_gpus_learn_and_the_others_play(algorithm: str, tmp_path: Path) -> None:
+    alone = command(algorithm, THEIRS, tmp_path)
+    arguments = f"{algorithm} {THEIRS.replace('NUM_GPUS_PER_NODE 0', 'NUM_GPUS_PER_NODE 5')} -- --topk 2"
+    words = command("on_ray", arguments, tmp_path)
+    shared = [word for word in alone if word in words]
+    assert [word for word in alone if word not in shared] == ["--num-gpus"]
+    config = load_config(sections_of(parser().parse_args(words)))
+    scale = config.scale
+    assert (config.run.executor, scale.num_learners, scale.num_samplers) == ("ray", 2, 3)
+    assert (scale.gpus_per_learner, scale.gpus_per_sampler) == (1, 1)
+    assert (config.run.algorithm, config.search.topk) == (algorithm, 2)
+
+
+def test_on_ray_without_gpus_it_computes_on_the_cpu(tmp_path: Path) -> None:
+    config = load_config(sections_of(parser().parse_args(command("on_ray", f"grpo {THEIRS}", tmp_path))))
+    assert (config.run.executor, config.run.device, config.scale.num_learners) == ("ray", "cpu", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (THEIRS, "the first argument is an algorithm, grpo, ppo or reinforce; got 'NUM_GPUS_PER_NODE'"),
+        ("", "the first argument is an algorithm, grpo, ppo or reinforce; got ''"),
+        (f"ppo {THEIRS.replace('PER_NODE 0', 'PER_NODE 1')}", "NUM_GPUS_PER_NODE must be 0, or 2 or more; got '1'"),
+        ("ppo MODEL_PATH m", "DATA_PATH is missing"),
+    ],
+)
+def test_on_ray_an_error_names_what_is_wrong(arguments: str, message: str, tmp_path: Path) -> None:
+    done = run("on_ray", arguments, tmp_path)
+    assert done.returncode == 2
+    assert f"error: {message}" in done.stderr
+
+
 def test_a_script_trains(tmp_path: Path) -> None:
     Policy(tiny_lfm2(), byte_tokenizer()).save(tmp_path / "tiny")
     small = (

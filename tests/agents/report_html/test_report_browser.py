@@ -36,6 +36,10 @@ def page_file(tmp_path: Path) -> Path:
         for match in (1.0, 0.0, 0.0)
     ]
     write_trajectories(tmp_path / "trajectories.jsonl", trajectories, step=0)
+    event = {"step": 3, "kind": LONG, "message": LONG}
+    (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    worker = dict.fromkeys(["role", "rank", "pid", "gpus", "threads"], LONG)
+    (tmp_path / "summary.json").write_text(json.dumps({"workers": [worker] * 40}))
     (tmp_path / "before.json").write_text(json.dumps({"noise_0": measure(trajectories, None)}))
     return write_report(tmp_path)
 

@@ -109,6 +109,26 @@ def search(**changes: Any) -> SearchRecord:
     return SearchRecord(**values | changes)
 
 
+EVENTS = [
+    {"step": 2, "kind": "sampler_replaced", "message": "Sampler 1 died"},
+    {"step": None, "kind": "sampler_replaced", "message": "Sampler 0 never came"},
+]
+WORKERS = [
+    {"role": "driver", "rank": 0, "pid": 11},
+    {"role": "learner", "rank": 0, "pid": 12, "gpus": "3", "threads": 1},
+    {"role": "sampler", "rank": 1, "pid": 13, "gpus": None, "threads": 2},
+]
+
+
+def add_events(folder: Path, *events: Any) -> None:
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+def add_to_summary(folder: Path, **values: Any) -> None:
+    path = folder / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 def add_metrics(folder: Path, *rows: dict[str, float], end: str = "\n") -> None:
     lines = [json.dumps({"step": step, "metrics": row}) for step, row in enumerate(rows)]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + end)
@@ -237,6 +257,10 @@ def test_a_character_torn_in_its_middle_is_ignored_too(run: Path) -> None:
         ("trajectories.jsonl", '{"question_id": "q"}\n', "trajectories.jsonl', line 1"),
         ("trajectories.jsonl", "7\n", "trajectories.jsonl', line 1"),
         ("alarms.jsonl", '{"step": 0}\n', "alarms.jsonl', line 1"),
+        ("events.jsonl", '{"step": 0}\n', "events.jsonl', line 1"),
+        ("summary.json", '{"events": [3]}', "summary.json, 'events': wants"),
+        ("summary.json", '{"workers": [3]}', "summary.json, 'workers': wants"),
+        ("summary.json", '{"workers": "many"}', "summary.json, 'workers': wants"),
         ("before.json", "[]", "before.json' holds list"),
         ("summary.json", '{"before": {"noise_0": 3}}', "no mapping of noise levels"),
     ],
@@ -275,9 +299,11 @@ def test_no_text_of_a_file_becomes_markup(tmp_path: Path) -> None:
     trajectory.reward = trajectory.hops = EVIL  # type: ignore[assignment]
     write_trajectories(folder / "trajectories.jsonl", [trajectory], step=0)
     (folder / "alarms.jsonl").write_text(json.dumps({"step": 0, "kind": EVIL, "message": EVIL}) + "\n")
+    add_events(folder, {"step": 0, "kind": EVIL, "message": EVIL})
     record = measure([episode()], None) | {"n": EVIL, "em_greedy": EVIL, "em_greedy_by_hops": {EVIL: {"em": EVIL}}}
     (folder / "before.json").write_text(json.dumps({EVIL: record}))
     summary = {"before": {EVIL: record}, "seconds": {EVIL: EVIL}, "machine": {EVIL: {EVIL: [EVIL]}}}
+    summary["workers"] = [dict.fromkeys(["role", "rank", "pid", "gpus", "threads", EVIL], EVIL)]
     (folder / "summary.json").write_text(json.dumps(summary))
 
     page = read(folder)
@@ -359,7 +385,9 @@ def test_a_huge_run_makes_a_page_of_bounded_size_that_says_what_it_left_out(run:
             for _ in range(10):
                 file.write(json.dumps({"context": {"step": step}} | episode().to_json()) + "\n")
         file.write(json.dumps({"context": {"step": 20}} | long.to_json()) + "\n")
-    (run / "alarms.jsonl").write_text('{"step": 1, "kind": "k", "message": "m"}\n' * 1000)
+    for name in ("alarms", "events"):
+        (run / f"{name}.jsonl").write_text('{"step": 1, "kind": "k", "message": "m"}\n' * 1000)
+    (run / "summary.json").write_text(json.dumps({"workers": [WORKERS[1]] * 1000}))
     page = read(run)
     assert (run / "report.html").stat().st_size < 3_000_000
     assert f"Episodes of {MAX_STEPS_SHOWN} of the 21 steps that have some" in page.text
@@ -369,6 +397,8 @@ def test_a_huge_run_makes_a_page_of_bounded_size_that_says_what_it_left_out(run:
     for told in (
         "17 more parts of 17,000,000 characters left out",
         "950 more are in alarms.jsonl",
+        "950 more are in events.jsonl",
+        "744 more are in summary.json",
         "250 of 5,000 steps",
     ):
         assert told in page.text
@@ -388,6 +418,46 @@ def test_alarms_of_the_summary_serve_where_their_file_is_gone(finished: Path) ->
     summary["alarms"] = [{"step": 1, "kind": "kl", "message": "it is 9"}]
     (finished / "summary.json").write_text(json.dumps(summary))
     assert "step 1, kl: it is 9" in read(finished).text
+
+
+def test_what_happened_to_processes_is_told_and_marked_at_its_step(finished: Path) -> None:
+    add_events(finished, *EVENTS)
+    page = read(finished)
+    assert "2 events of processes" in page.text
+    told = ["sampler replaced: Sampler 0 never came", "step 2, sampler replaced: Sampler 1 died"]
+    assert [item for item in told if item in page.text] == told
+    assert page.text.index(told[0]) < page.text.index(told[1])
+    assert page.with_class("event") == page.with_class("alarm") == len(METRICS)  # the one without a step has no mark
+    assert page.text.count("event, step 2: Sampler 1 died") == len(METRICS)
+
+
+def test_a_run_in_training_tells_what_happened_to_processes_so_far(run: Path) -> None:
+    add_metrics(run, {"loss": 1.0}, {"loss": 0.5}, {"loss": 0.25})
+    add_events(run, *EVENTS)
+    with (run / "events.jsonl").open("a") as file:
+        file.write('{"step": 2, "kind": "learn')
+    page = read(run)
+    assert "3 of 4 steps" in page.text
+    assert "2 events of processes" in page.text
+    assert page.with_class("event") == 1
+
+
+def test_events_of_the_summary_serve_where_their_file_is_gone(finished: Path) -> None:
+    add_to_summary(finished, events=EVENTS[:1])
+    assert "1 event of processes" in read(finished).text
+
+
+def test_processes_are_listed_with_what_each_had(finished: Path) -> None:
+    add_to_summary(finished, workers=WORKERS, events=[])
+    page = read(finished)
+    row = page.text.partition("role")[2]
+    assert row.startswith("numberprocessGPUsthreads" + "driver011––" + "learner01231" + "sampler113–2")
+
+
+def test_a_run_of_one_process_has_neither_events_nor_processes(finished: Path) -> None:
+    page = read(finished)
+    assert page.with_class("events") == page.with_class("event") == 0
+    assert not page.all("div", **{"aria-label": "processes"})
 
 
 def test_the_page_replaces_the_old_one_whole(finished: Path) -> None:
