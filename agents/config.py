@@ -136,10 +136,11 @@ class TrainConfig:
         """Refuse what takes more than one process, in one; and stale episodes that nothing corrects for."""
         if self.run.executor == "local":
             given = [item.name for item in fields(ScaleSettings) if getattr(self.scale, item.name) != item.default]
+            these = "these" if len(given) > 1 else "it"
             if given:
                 raise ConfigError(
                     f"[scale] {', '.join(given)} is for executor='ray', and this run's is 'local', which does "
-                    "everything in one process: give --executor ray, or leave it out."
+                    f"everything in one process: give --executor ray, or leave {these} out."
                 )
             return
         staleness = self.scale.max_staleness
@@ -148,10 +149,10 @@ class TrainConfig:
                 f"max_staleness={staleness} learns from episodes of older weights, and importance_cap=0 corrects for "
                 "nothing: give --old-logprobs recomputed --importance-cap 2, or --max-staleness 0."
             )
-        if self.scale.num_simulators and self.search.base_url is not None:
+        if self.scale.num_simulators and self.search.simulation_llm is None:
             raise ConfigError(
-                f"[scale] num_simulators={self.scale.num_simulators} starts the simulator's servers, and base_url "
-                "names one that runs already: leave one of them out."
+                f"[scale] num_simulators={self.scale.num_simulators} starts servers of simulation_llm, and there is "
+                "none: give --search-mode simulate_prompt (or simulate_sft) --simulation-llm MODEL, or leave it out."
             )
 
     @property

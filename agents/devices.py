@@ -57,7 +57,7 @@ def device_of_gpus(num_gpus: int) -> str:
     if num_gpus > 1:
         raise ConfigError(
             f"num_gpus={num_gpus}: one process trains on one GPU. For several, give --executor ray with --num-learners "
-            f"and --num-samplers, a GPU each; or 1, or 0 for the CPU (torch sees {_gpus(count)})."
+            f"and --num-samplers, a GPU each, instead; or 1, or 0 for the CPU (torch sees {_gpus(count)})."
         )
     if num_gpus > count:
         raise ConfigError(f"num_gpus={num_gpus}: torch sees {_gpus(count)}. Give 0 for the CPU.")

@@ -129,6 +129,11 @@ def resumed_sections(run: RunFolder, given: Mapping[str, Mapping[str, Any]]) -> 
     for name, values in given.items():
         under = sections.get(name, {})
         sections[name] = merge_search(under, values) if name == "search" else under | dict(values)
+    if sections.get("scale", {}).get("address") == "given":
+        raise ConfigError(
+            "The run was on a Ray cluster whose address is not in its record, as no record names machines. Give --address "
+            "again, or --address local for a cluster of this machine alone."
+        )
     algorithm = sections.get("run", {}).get("algorithm")
     others = {own for name, owned in ALGORITHMS.items() if name != algorithm for own in owned}
     return {name: values for name, values in sections.items() if name not in others or name in given}
@@ -308,6 +313,8 @@ def resume_command(run: RunFolder, config: TrainConfig, *, model: bool) -> str:
     for flag, source in [*sources, ("--model", config.model.source if model else None)]:
         if source and Path(source).exists() and Path(source).name != source:
             parts += [flag, source]
+    if config.scale.address is not None:
+        parts += ["--address", config.scale.address]
     for name, path in paths.items():
         if Path(path).name != path:
             parts += ["--search-option", f"{name}={path}"]

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ from zs_env.types import SearchEngine
 __all__ = ["make_algorithm", "make_executor", "train"]
 
 Say = Callable[[str], None]
+
+_LATER = "http://127.0.0.1:9"
 
 
 def train(
@@ -189,7 +192,13 @@ class _Run:
             )
         if config.lora.rank:
             require_peft()
-        engine = config.search.make_engine()
+        if config.run.executor == "ray":
+            from agents.sharded import check_shardable
+
+            check_shardable(config)
+        # What the run's own simulators will serve can't be reached yet.
+        unknown = config.scale.num_simulators and config.search.base_url is None
+        engine = (replace(config.search, base_url=_LATER) if unknown else config.search).make_engine()
         config.episode.settings(config.search.topk)
         config.sampling.settings().check_for_training()
         return engine

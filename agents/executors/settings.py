@@ -78,5 +78,12 @@ class ScaleSettings:
                 f"gpus_per_learner={self.gpus_per_learner} could put two of num_learners={self.num_learners} on one "
                 "GPU, which NCCL refuses: give more than 0.5 (what is left may serve a sampler), or one learner."
             )
+        if self.address == "local":
+            object.__setattr__(self, "address", None)
+        if (self.address or "").startswith("ray://"):
+            raise ConfigError(
+                f"address={self.address!r} is a client's, and the driver must be one of the cluster's own processes: "
+                "give its host and port (of GCS, 6379 by default), and start the run on one of its machines."
+            )
         if self.address is not None and not self.address.strip():
             raise ConfigError("address is empty: give a running Ray cluster, such as '10.0.0.1:6379', or leave it out.")

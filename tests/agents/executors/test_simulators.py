@@ -66,6 +66,6 @@ def test_a_run_starts_its_simulator_and_ends_it(tmp_path: Path) -> None:
     assert len(lines) == 4
 
 
-def test_a_simulator_needs_room_and_no_other_server(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="num_simulators=1 starts the simulator's servers, and base_url"):
-        load_config(scaled(tmp_path, search={"base_url": "http://127.0.0.1:9"}))
+def test_a_simulator_needs_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="num_simulators=1 starts servers of simulation_llm, and there is none"):
+        load_config(scaled(tmp_path, search={"mode": "template", "simulation_llm": None}))
