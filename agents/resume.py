@@ -131,8 +131,8 @@ def resumed_sections(run: RunFolder, given: Mapping[str, Mapping[str, Any]]) -> 
         sections[name] = merge_search(under, values) if name == "search" else under | dict(values)
     if sections.get("scale", {}).get("address") == "given":
         raise ConfigError(
-            "The run was on a Ray cluster whose address is not in its record, as no record names machines. Give --address "
-            "again, or --address local for a cluster of this machine alone."
+            "The run was on a Ray cluster whose address is not in its record, as no record names machines. Give "
+            "--address again, or --address local for a cluster of this machine alone."
         )
     algorithm = sections.get("run", {}).get("algorithm")
     others = {own for name, owned in ALGORITHMS.items() if name != algorithm for own in owned}

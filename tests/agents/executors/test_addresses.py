@@ -31,7 +31,7 @@ def a_run(tmp_path: Path) -> RunFolder:
 def test_a_record_holds_no_address_so_it_is_asked_for_again(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     assert "10.0.0.1" not in (run.path / "config.json").read_text()
-    with pytest.raises(ConfigError, match="whose address is not in its record.*--address local"):
+    with pytest.raises(ConfigError, match=r"whose address is not in its record.*--address local"):
         resumed_sections(run, {})
     again = load_config(resumed_sections(run, {"scale": {"address": "10.0.0.2:6379"}}))
     assert again.scale.address == "10.0.0.2:6379"
