@@ -116,7 +116,8 @@ def _train(options: argparse.Namespace) -> None:
     config = load_config(sections, origin=origin)
     if not options.resume:
         run = RunFolder(name or config.run.algorithm, root=options.runs, overwrite=options.overwrite)
-    resolve_device(config.run.device)  # a GPU that isn't there is told before anything is loaded
+    if config.run.executor == "local":
+        resolve_device(config.run.device)  # a GPU that isn't there is told before anything is loaded
     summary = train(config, run, say=_tell)
     if options.json:
         write_json(options.json, summary)

@@ -56,8 +56,8 @@ def device_of_gpus(num_gpus: int) -> str:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if num_gpus > 1:
         raise ConfigError(
-            f"num_gpus={num_gpus}: one process trains on one GPU; training on several isn't there yet. Give 1, or 0 "
-            f"for the CPU (torch sees {_gpus(count)})."
+            f"num_gpus={num_gpus}: one process trains on one GPU. For several, give --executor ray with --num-learners "
+            f"and --num-samplers, a GPU each; or 1, or 0 for the CPU (torch sees {_gpus(count)})."
         )
     if num_gpus > count:
         raise ConfigError(f"num_gpus={num_gpus}: torch sees {_gpus(count)}. Give 0 for the CPU.")

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from agents.accumulation import Example
 from agents.config import TrainConfig
 from agents.conversation import EpisodeTask
@@ -86,10 +84,11 @@ class RayExecutor:
 
     def _start(self, num_samplers: int) -> None:
         config, scale, cluster = self._config, self._config.scale, self._cluster
-        on_gpu = config.run.device.startswith("cuda") or (config.run.device == "auto" and torch.cuda.is_available())
+        nodes, device = cluster.nodes(), config.run.device
+        on_gpu = device.startswith("cuda") or (device == "auto" and any(node.gpus for node in nodes))
         cores = (os.cpu_count() or 1) if cluster.own else None
         needs = needs_of(scale, on_gpu=on_gpu, share_cpus_of=cores)
-        check_placement(needs, cluster.nodes())
+        check_placement(needs, nodes)
         self._needs = {need.name: need for need in needs}
         self._threads = config.run.threads or (_threads_of(scale.num_learners + num_samplers) if cluster.own else 0)
         self._shape = self._ray.put(shape_of(self.policy))

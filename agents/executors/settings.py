@@ -73,5 +73,10 @@ class ScaleSettings:
                 raise ConfigError(
                     f"{name} must be 0, a fraction below 1 (several processes share a GPU), or {above}; got {gpus!r}."
                 )
+        if self.num_learners > 1 and 0 < (self.gpus_per_learner or 0) <= 0.5:
+            raise ConfigError(
+                f"gpus_per_learner={self.gpus_per_learner} could put two of num_learners={self.num_learners} on one "
+                "GPU, which NCCL refuses: give more than 0.5 (what is left may serve a sampler), or one learner."
+            )
         if self.address is not None and not self.address.strip():
             raise ConfigError("address is empty: give a running Ray cluster, such as '10.0.0.1:6379', or leave it out.")

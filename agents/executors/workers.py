@@ -213,14 +213,16 @@ class SamplerWorker:
         """
         import ray
 
-        self._device, search = self._place.settle(), self._config.search
+        where, search = self._place.settle(), self._config.search
         search = search if self._base_url is None else replace(search, base_url=self._base_url)
         self._engine = search.make_engine()
-        own = {n: t.to(self._device, copy=True) for part in ray.get(list(weights)) for n, t in tensors_of(part)}
+        is_copy = self._config.sampling.sampler == "vllm"  # which has the GPU for a model of its own
+        device = torch.device("cpu") if is_copy else where
+        own = {n: t.to(device, copy=True) for part in ray.get(list(weights)) for n, t in tensors_of(part)}
         self._policy = unpack(shape, own)
-        self._policy.model.to(self._device)  # buffers
+        self._policy.model.to(device)  # buffers
         settings = self._config.sampling.settings()
-        if self._config.sampling.sampler == "vllm":
+        if is_copy:
             from agents.samplers.vllm import VllmSampler
 
             training: Any = VllmSampler(self._policy, settings, **self._config.vllm_sampler_options)
