@@ -1,0 +1,83 @@
+"""A driver that is killed or told to stop: nothing is left behind, and the run goes on by command."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agents.executors.driver import Driver
+from tests.agents.executors.scaled import LOOPBACKS, assert_close_runs, events_of, listening, scaled, title_of, until
+from tests.agents.resuming import lines_of
+
+Start = Callable[..., Driver]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts drivers, which are ended after the test."""
+    drivers: list[Driver] = []
+
+    def make(*arguments: str, **options: Any) -> Driver:
+        drivers.append(Driver(tmp_path, "train", "--runs", str(tmp_path), "--run-name", "hit", *arguments, **options))
+        return drivers[-1]
+
+    yield make
+    for driver in drivers:
+        driver.close()
+
+
+def until_step(run: Path, step: int, driver: Driver) -> None:
+    """Wait until a run has come so far."""
+
+    def has_come() -> bool:
+        assert driver.process.poll() is None, driver.said
+        path = run / "metrics.jsonl"
+        return path.exists() and len(path.read_text().splitlines()) > step
+
+    until(has_come, f"step {step} is done", every_s=0.01)
+
+
+def test_killed_driver(saved_model: Path, undisturbed: Path, tmp_path: Path, start: Start) -> None:
+    """While it runs, nothing listens beyond loopback; then nothing of it is left, and fewer processes go on with it."""
+    driver = start(settings=scaled(saved_model))
+    until_step(tmp_path / "hit", 3, driver)  # a step after the checkpoint
+    titles = [title_of(pid) for pid in driver.processes]
+    addresses = listening(driver.processes)
+    driver.process.kill()
+    driver.until_all_ended()
+    for part in ("raylet", "gcs_server", "ray::LearnerWorker", "ray::SamplerWorker"):
+        assert any(part in title for title in titles), (part, titles)
+    assert len(addresses) > 4
+    assert set(addresses) <= LOOPBACKS
+    assert not (tmp_path / "hit" / "summary.json").exists()
+    driver = start("--resume", "--num-learners", "1", "--num-samplers", "3")
+    assert driver.wait() == 0, driver.said
+    driver.until_all_ended()
+    assert "Going on after 3 of 8 training steps." in driver.said
+    assert_close_runs(undisturbed, tmp_path / "hit")
+    assert events_of(tmp_path / "hit") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_driver_that_is_told_to_stop(
+    number: int, saved_model: Path, undisturbed: Path, tmp_path: Path, start: Start
+) -> None:
+    driver = start(settings=scaled(saved_model))
+    until_step(tmp_path / "hit", 3, driver)
+    os.killpg(driver.process.pid, number)  # as a terminal does: everything in the group hears of it
+    assert driver.wait() == 128 + number, driver.said
+    driver.until_all_ended()
+    steps = len(lines_of(tmp_path / "hit" / "metrics.jsonl"))
+    assert f"Stopped after training step {steps - 1} (of 8, from 0), as asked." in driver.said
+    assert "Go on with: python -m agents train --resume --run-name hit" in driver.said
+    driver = start("--resume")
+    assert driver.wait() == 0, driver.said
+    assert f"Going on after {steps} of 8 training steps." in driver.said
+    driver.until_all_ended()
+    assert_close_runs(undisturbed, tmp_path / "hit")
