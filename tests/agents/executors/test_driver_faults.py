@@ -70,7 +70,10 @@ def test_driver_that_is_told_to_stop(
 ) -> None:
     driver = start(settings=scaled(saved_model))
     until_step(tmp_path / "hit", 3, driver)
-    os.killpg(driver.process.pid, number)  # as a terminal does: everything in the group hears of it
+    if number == signal.SIGINT:
+        os.killpg(driver.process.pid, number)  # as a terminal does: everything in the group hears of it
+    else:
+        driver.process.terminate()
     assert driver.wait() == 128 + number, driver.said
     driver.until_all_ended()
     steps = len(lines_of(tmp_path / "hit" / "metrics.jsonl"))
