@@ -282,7 +282,9 @@ class _Run:
         try:
             return measure()
         except (TrainingError, WorkersLostError) as error:
-            raise TrainingError(f"{error} So the measurement {when} training broke off. {self.how_to_go_on()}") from error
+            raise TrainingError(
+                f"{error} So the measurement {when} training broke off. {self.how_to_go_on()}"
+            ) from error
 
     def how_to_go_on(self) -> str:
         """The command."""

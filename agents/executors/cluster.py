@@ -49,6 +49,8 @@ class Cluster:
         # Before the import: else a local Ray listens on all interfaces, whatever address it is told.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # A thread that asks for something after the end would start another cluster, with all defaults.
+        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self.ray: Any = require("ray", needed_for="executor='ray'", install='pip install "zerosearch-env[ray]"')
         self.own = scale.address is None

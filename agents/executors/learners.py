@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from agents.accumulation import Example
-from agents.errors import HalfUpdatedError, NonFiniteError, TrainingError, WorkersLostError
+from agents.errors import NonFiniteError, TrainingError, WorkersLostError
 from agents.executors.faults import first_line, is_lost_object, lacks_room
 from agents.losses import Aggregation
 from agents.sharded.shares import put_together, split
@@ -137,7 +137,7 @@ class LearnerGroup:
             raise WorkersLostError(f"The learners are out of step since one of them failed: {self._broken}")
         try:
             return self._wait(asked, timeout_s)
-        except (NonFiniteError, HalfUpdatedError):  # which all of them raise alike
+        except NonFiniteError:  # which all of them raise alike
             raise
         except BaseException as error:
             self._broken = first_line(error)
@@ -149,7 +149,7 @@ class LearnerGroup:
             done, left = self._ray.wait(left, num_returns=1, timeout=max(began + timeout_s - time.monotonic(), 0.0))
             if not done:
                 late = sorted(asked.index(one) for one in left)
-                raise WorkersLostError(f"Learner {late[0]} gave no answer within {timeout_s:g} s.")
+                raise WorkersLostError(f"{self._name(late[0]).capitalize()} gave no answer within {timeout_s:g} s.")
             try:
                 self._ray.get(done)
             except self._ray.exceptions.RayTaskError as error:
@@ -164,7 +164,7 @@ class LearnerGroup:
         if isinstance(cause, NonFiniteError):  # which all of them raise alike
             return cause
         # What torch and its checkpoints make of a lost connection has many types and words: the dead one is looked for.
-        answered, _ = self._ray.wait(asked, num_returns=len(asked), timeout=_GRACE_S)
+        answered, silent = self._ray.wait(asked, num_returns=len(asked), timeout=_GRACE_S)
         for one in answered:
             try:
                 self._ray.get(one)
@@ -175,12 +175,17 @@ class LearnerGroup:
         if is_lost_object(self._ray, cause):
             return WorkersLostError(f"Learner {rank} found no weights to begin with ({first_line(cause)}).")
         if isinstance(cause, torch.distributed.DistError) or _lost_a_peer(cause):
-            return WorkersLostError(f"Learner {rank} waited for another one in vain ({first_line(cause)}).")
+            waited = f"Learner {rank} waited for another one in vain ({first_line(cause)})"
+            late = ", ".join(self._name(asked.index(one)) for one in silent)
+            return WorkersLostError(f"{waited}; no answer came from {late}." if late else f"{waited}.")
         return cause
 
-    def _death(self, error: BaseException, rank: int) -> BaseException:
+    def _name(self, rank: int) -> str:
         pid = self.places[rank].get("pid") if rank < len(self.places) else None
-        who = f"Learner {rank}" + (f" (process {pid})" if pid else "")
+        return f"learner {rank}" + (f" (process {pid})" if pid else "")
+
+    def _death(self, error: BaseException, rank: int) -> BaseException:
+        who = self._name(rank).capitalize()
         if getattr(error, "actor_init_failed", False):  # as another one's would
             return TrainingError(f"{who} could not start: {error}")
         return WorkersLostError(f"{who} died ({first_line(error)}).")

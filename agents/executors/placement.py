@@ -100,6 +100,7 @@ def _too_much(needs: Sequence[Need], nodes: Sequence[Node]) -> str:
     gpus, cpus = (sum(getattr(need, kind) * need.count for need in needs) for kind in ("gpus", "cpus"))
     flags = " or ".join(need.flag for need in needs)
     return (
-        f"The run asks for {asked}: {gpus:g} GPUs and {cpus:g} cores in all. Free are "
-        f"{there_are(nodes)}, and they don't fit. Lower {flags}, give some of them a part of a GPU (--gpus-per-learner 0.5), or add machines to the cluster."
+        f"The run asks for {asked}: {gpus:g} GPUs and {cpus:g} cores in all. Free are {there_are(nodes)}, and they "
+        f"don't fit. Lower {flags}, give some of them a part of a GPU (--gpus-per-learner 0.5), or add machines to the "
+        "cluster."
     )

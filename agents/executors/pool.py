@@ -201,6 +201,9 @@ class SamplerPool:
         self._ray.kill(self._handles[number])
         self.places[number] = {}
         self._handles[number], self._ready[number] = self._make(number)
+        if self._closed:  # by another thread, just now
+            self._ray.kill(self._handles[number])
+            raise WorkersLostError("The samplers were ended.")
 
     def _put_together(self, count: int, found: Sequence[tuple[_Work, Played]], total_s: float) -> RolloutResult:
         placed: dict[int, Any] = {}
@@ -222,4 +225,3 @@ class SamplerPool:
             if handle is not None:
                 self._ray.kill(handle)
         self._handles = [None] * len(self._handles)
-

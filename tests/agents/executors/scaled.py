@@ -21,7 +21,7 @@ from agents.executors.ray import RayExecutor
 from tests.agents.resuming import lines_of, sections
 
 STEPS = 8
-LIMIT_S = 240.0
+LIMIT_S = 600.0
 """After which anything that a test waits for has failed: far more than it takes on a busy machine."""
 
 
@@ -32,7 +32,7 @@ def scaled(model: Path, **changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
         run={"executor": "ray", "checkpoint_every": 3, "save_trajectories_every": 1},
         training={"total_steps": STEPS, "questions_per_step": 4, "group_size": 3},
         rollout={"max_new_tokens": 24, "max_episode_tokens": 600},
-        scale={"num_learners": 2, "num_samplers": 2, "start_timeout_s": 200.0},
+        scale={"num_learners": 2, "num_samplers": 2, "start_timeout_s": 500.0},
     )
     for name, values in changes.items():
         made[name] = made.get(name, {}) | values
@@ -89,7 +89,9 @@ class Faults:
             for fault in self._faults:
                 if fault.call == name and fault.number == self._counts[name]:
                     place = next(
-                        one for one in executor.workers if (one.get("role"), one.get("rank")) == (fault.role, fault.rank)
+                        one
+                        for one in executor.workers
+                        if (one.get("role"), one.get("rank")) == (fault.role, fault.rank)
                     )
                     threading.Thread(target=self._strike, args=(fault, place["pid"]), daemon=True).start()
             self._counts[name] += 1

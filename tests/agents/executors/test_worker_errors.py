@@ -76,7 +76,9 @@ def test_an_error_of_one_learner_alone(
 def test_a_sampler_that_can_not_start(saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one in its place could not either."""
     monkeypatch.setitem(REWARDS, "letters", Unloadable())  # type: ignore[arg-type]
-    with pytest.raises(TrainingError, match="Sampler 0 could not start: (.|\n)*the reward's table is on another machine"):
+    with pytest.raises(
+        TrainingError, match=r"Sampler 0 could not start: (.|\n)*the reward's table is on another machine"
+    ):
         begin(tmp_path, "hit", scaled(saved_model))
     assert not (tmp_path / "hit" / "config.json").exists()
 

@@ -67,9 +67,7 @@ def test_faults_while_steps_are_played_ahead(
     )
     begin(tmp_path, "whole", settings)
     with monkeypatch.context() as patch:
-        faults = Faults(
-            patch, [Fault(call="rollout", number=2, role="sampler", rank=1, during="SamplerWorker.play")]
-        )
+        faults = Faults(patch, [Fault(call="rollout", number=2, role="sampler", rank=1, during="SamplerWorker.play")])
         begin(tmp_path, "sampler", settings)
     assert len(faults.struck) == 1
     assert [kind for kind, _ in events_of(tmp_path / "sampler")] == ["sampler_replaced"]
