@@ -46,8 +46,10 @@ class Cluster:
     """
 
     def __init__(self, scale: ScaleSettings, *, say: Callable[[str], None]) -> None:
-        # Before the import: else a local Ray listens on all interfaces, whatever address it is told.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        if scale.address is None:
+            # Before the import: else a local Ray listens on all interfaces, whatever address it is told. (A process
+            # of a cluster would take itself for 127.0.0.1, where no other machine finds it.)
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # A thread that asks for something after the end would start another cluster, with all defaults.
         os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
