@@ -197,8 +197,8 @@ class TrainingLoop:
         where = f"In training step {step} (of {self._config.training.total_steps}, from 0)."
         how = f"{where} {self._last_good()} Once that is mended, go on with: {self._command()}"
         newest = self._checkpoints.newest
-        assert newest is not None, "the run began with a checkpoint"
-        began = self._checkpoints.step_of(newest)
+        began, state = 0 if newest is None else self._checkpoints.step_of(newest), None
+        back = "begins again" if newest is None else f"goes back from step {step} to its checkpoint after step {began}"
         self.close(wait=True)
         while True:
             self._num_restarts += 1
@@ -207,18 +207,21 @@ class TrainingLoop:
                     f"{lost} The learners have begun again {most} times since the last step, as often as "
                     f"max_replacements allows. {how}"
                 ) from lost
-            message = f"{lost} The run goes back from step {step} to its checkpoint after step {began}."
+            message = f"{lost} The run {back}."
             self._say(message)
             self._run.add_line("events.jsonl", {"step": step, "kind": "learners_restarted", "message": message})
             try:
-                state = read_state(newest)
                 self._executor.restart_learners()
-                self._executor.load_state(state["executor"], newest, weight_version=began)
+                if newest is not None:
+                    state = read_state(newest)
+                    self._executor.load_state(state["executor"], newest, weight_version=began)
                 break
             except WorkersLostError as error:
                 lost = error
             except (ZeroSearchError, OSError) as error:
                 raise TrainingError(f"{lost} The learners could not begin again: {error} {how}") from error
+        if state is None:
+            return
         self._take_up(state)
         self._began = time.perf_counter()
         self.done = began

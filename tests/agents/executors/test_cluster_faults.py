@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_NUM_THREADS": "1",
     "RAY_ADDRESS": "",
+    "RAY_AUTH_MODE": "disabled",  # else a head takes a token where there is one, and the others must be told so
     "PYTHONPATH": str(Path(__file__).parents[3]),  # a cluster isn't sent the tests, where the reward lies
 }
 
@@ -58,7 +59,8 @@ class Machine:
         self.address = address
         options = ["--node-ip-address", "127.0.0.1", "--num-cpus", str(num_cpus), "--num-gpus", "0"]
         options += ["--object-store-memory", "100000000", "--block"]
-        with (folder / f"said-{value}").open("wb") as said:
+        self._said = folder / f"said-{value}"
+        with self._said.open("wb") as said:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ray.scripts.scripts", "start", *where, *options],
                 env=os.environ | ENVIRONMENT | {name: value},
@@ -75,6 +77,7 @@ class Machine:
     @property
     def raylet(self) -> int | None:
         """Its process id, once it is there."""
+        assert self._process.poll() is None, self._said.read_text()
         return next((pid for pid, title in self.titles.items() if "/raylet/raylet" in title.split()[:1].pop()), None)
 
     def close(self) -> None:

@@ -35,22 +35,23 @@ def test_whoever_dies_or_hangs_is_replaced(
 def test_learners_begin_again_wherever_one_is_lost(
     saved_model: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the first regular checkpoint, by the first learner, while a checkpoint is saved, by one that hangs."""
+    """Before there is a checkpoint, before a regular one, while one is saved; the first of them, too; one that hangs."""
     faults = Faults(
         monkeypatch,
         [
+            Fault(call="save_state", number=0, role="learner", rank=1, during="LearnerWorker.save"),
             Fault(call="update", number=1, role="learner", rank=0, during="LearnerWorker.update"),
-            # The first save is that of the beginning; this is the one after step 2, which then doesn't count.
-            Fault(call="save_state", number=1, role="learner", rank=1, during="LearnerWorker.save"),
-            Fault(call="save_state", number=3, role="learner", rank=0, during="LearnerWorker.save"),
+            Fault(call="save_state", number=2, role="learner", rank=1, during="LearnerWorker.save"),
+            Fault(call="save_state", number=4, role="learner", rank=0, during="LearnerWorker.save"),
             Fault(call="update", number=12, role="learner", rank=1, during="LearnerWorker.update", how=signal.SIGSTOP),
         ],
     )
     begin(tmp_path, "hit", scaled(saved_model, scale=TIMEOUTS))
-    assert [(role, rank) for role, rank, _ in faults.struck] == [("learner", rank) for rank in (0, 1, 0, 1)]
+    assert [(role, rank) for role, rank, _ in faults.struck] == [("learner", rank) for rank in (1, 0, 1, 0, 1)]
     restarted = "learners_restarted"
-    # Updates 0; 1, struck; 0 1 2, save struck; 0 1 2, saved; 3 4 5, save struck; 3 4, struck
-    assert events_of(tmp_path / "hit") == [(restarted, step) for step in (1, 3, 6, 4)]
+    # Struck as the beginning is saved; saved, steps 0, 1, struck; 0, 1, 2, struck as they are saved; 0, 1, 2, saved,
+    # 3, 4, 5, struck as they are saved; 3, 4, struck.
+    assert events_of(tmp_path / "hit") == [(restarted, step) for step in (0, 1, 3, 6, 4)]
     assert_close_runs(undisturbed, tmp_path / "hit")
     assert not [path.name for path in (tmp_path / "hit" / "checkpoints").iterdir() if path.name.startswith(".")]
 
