@@ -35,7 +35,7 @@ def test_whoever_dies_or_hangs_is_replaced(
 def test_learners_begin_again_wherever_one_is_lost(
     saved_model: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before there is a checkpoint, before a regular one, while one is saved; the first of them, too; one that hangs."""
+    """Before there is a checkpoint, before a regular one, while one is saved; the first of them; one that hangs."""
     faults = Faults(
         monkeypatch,
         [
