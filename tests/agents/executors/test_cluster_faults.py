@@ -1,4 +1,4 @@
-"""A machine of a cluster is lost in the middle of training: here a second raylet beside the head's, on loopback."""
+"""A machine of a cluster is lost in the middle of training: here a second raylet beside the head's."""
 
 from __future__ import annotations
 
@@ -75,6 +75,11 @@ class Machine:
         return {pid: title_of(pid) for pid in with_mark(self._mark)}
 
     @property
+    def num_workers(self) -> int:
+        """How many learners and samplers are there."""
+        return sum("ray::LearnerWorker" in one or "ray::SamplerWorker" in one for one in self.titles.values())
+
+    @property
     def raylet(self) -> int | None:
         """Its process id, once it is there."""
         assert self._process.poll() is None, self._said.read_text()
@@ -127,8 +132,7 @@ def test_a_machine_is_lost(
     driver = Driver(tmp_path, *given, settings=settings, environment=ENVIRONMENT)
     try:
         until_step(tmp_path / "hit", 3, driver)
-        there = list(machines[1].titles.values())
-        assert any("ray::SamplerWorker" in title or "ray::LearnerWorker" in title for title in there), there
+        assert machines[1].num_workers
         raylet = machines[1].raylet
         assert raylet is not None
         os.kill(raylet, signal.SIGKILL)
@@ -145,7 +149,7 @@ def test_a_machine_is_lost(
         assert code == 0, driver.said
         driver.until_all_ended()
         # The cluster goes on, without a process of the run.
-        until(lambda: not any("Worker" in title for title in machines[0].titles.values()), "its workers are gone")
+        until(lambda: not machines[0].num_workers, "its workers are gone")
     finally:
         driver.close()
     assert machines[0].raylet is not None

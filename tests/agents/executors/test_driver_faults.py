@@ -84,3 +84,28 @@ def test_driver_that_is_told_to_stop(
     assert f"Going on after {steps} of 8 training steps." in driver.said
     driver.until_all_ended()
     assert_close_runs(undisturbed, tmp_path / "hit")
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_stops_at_once(saved_model: Path, tmp_path: Path, start: Start) -> None:
+    """While a step is learned from and another one is played."""
+    settings = scaled(
+        saved_model,
+        run={"executor": "ray", "checkpoint_every": 1},
+        training={"total_steps": 6, "old_logprobs": "recomputed", "importance_cap": 2.0},
+        scale={"max_staleness": 1},
+    )
+    driver = start(settings=settings)
+    until_step(tmp_path / "hit", 2, driver)
+    driver.process.send_signal(signal.SIGINT)
+    until(lambda: "Stopping after this training step." in driver.said, "the first one is noted", every_s=0.005)
+    driver.process.send_signal(signal.SIGINT)
+    assert driver.wait() == 130, driver.said
+    driver.until_all_ended()
+    assert "Traceback" not in driver.said
+    driver = start("--resume", "--model", str(saved_model))
+    assert driver.wait() == 0, driver.said
+    driver.until_all_ended()
+    lines = lines_of(tmp_path / "hit" / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(6))
+    assert [line["metrics"]["num_updates"] for line in lines] == [1] * 6

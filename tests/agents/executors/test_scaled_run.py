@@ -13,7 +13,7 @@ import pytest
 
 import agents.loop
 from tests.agents.executors.driver import as_toml
-from tests.agents.executors.scaled import assert_close_runs, scaled, title_of, unscaled
+from tests.agents.executors.scaled import assert_close_runs, scaled, title_of, unscaled, until
 from tests.agents.resuming import begin, lines_of
 
 
@@ -39,7 +39,7 @@ def test_two_learners_and_two_samplers_end_as_one_process_does(
     ]
     assert workers[0]["pid"] == os.getpid()
     assert len({one["pid"] for one in workers}) == 5
-    assert not any(title_of(one["pid"]) for one in workers[1:])  # they ended with the run
+    until(lambda: not any(title_of(one["pid"]) for one in workers[1:]), "they ended with the run")
     assert summary["events"] == []
     local = json.loads((undisturbed / "summary.json").read_text())
     assert local["fingerprints"]["questions"] == summary["fingerprints"]["questions"]
