@@ -79,6 +79,17 @@ class Driver:
         self.process.wait()
 
 
+def until_step(run: Path, step: int, driver: Driver) -> None:
+    """Wait until a run has come so far."""
+
+    def has_come() -> bool:
+        assert driver.process.poll() is None, driver.said
+        path = run / "metrics.jsonl"
+        return path.exists() and len(path.read_text().splitlines()) > step
+
+    until(has_come, f"step {step} is done", every_s=0.01)
+
+
 def as_toml(settings: dict[str, dict[str, Any]]) -> str:
     """Settings of plain values as a TOML file has them."""
     lines = []

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.executors.driver import Driver
+from tests.agents.executors.driver import Driver, until_step
 from tests.agents.executors.scaled import (
     assert_close_runs,
     events_of,
@@ -25,7 +25,6 @@ from tests.agents.executors.scaled import (
     until,
     with_mark,
 )
-from tests.agents.executors.test_driver_faults import until_step
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +82,7 @@ class Machine:
     def raylet(self) -> int | None:
         """Its process id, once it is there."""
         assert self._process.poll() is None, self._said.read_text()
-        return next((pid for pid, title in self.titles.items() if "/raylet/raylet" in title.split()[:1].pop()), None)
+        return next((pid for pid, title in self.titles.items() if "/raylet/raylet" in title.partition(" ")[0]), None)
 
     def close(self) -> None:
         """End it."""

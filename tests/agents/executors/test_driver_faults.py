@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.agents.executors.driver import Driver
+from tests.agents.executors.driver import Driver, until_step
 from tests.agents.executors.scaled import LOOPBACKS, assert_close_runs, events_of, listening, scaled, title_of, until
 from tests.agents.resuming import lines_of
 
@@ -29,17 +29,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield make
     for driver in drivers:
         driver.close()
-
-
-def until_step(run: Path, step: int, driver: Driver) -> None:
-    """Wait until a run has come so far."""
-
-    def has_come() -> bool:
-        assert driver.process.poll() is None, driver.said
-        path = run / "metrics.jsonl"
-        return path.exists() and len(path.read_text().splitlines()) > step
-
-    until(has_come, f"step {step} is done", every_s=0.01)
 
 
 def test_killed_driver(saved_model: Path, undisturbed: Path, tmp_path: Path, start: Start) -> None:
