@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -32,6 +32,8 @@ from agents.trajectory import Trajectory
 from zs_env.errors import ZeroSearchError
 
 __all__ = ["TrainingLoop", "is_out_of_memory", "write_page"]
+
+T = TypeVar("T")
 
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
@@ -100,7 +102,12 @@ class TrainingLoop:
             return
         state = point.state
         self.done = point.step
-        self._executor.load_state(state["executor"], point.folder, weight_version=point.step)
+        try:
+            self._executor.load_state(state["executor"], point.folder, weight_version=point.step)
+        except WorkersLostError as lost:
+            if not self._restarts:
+                raise
+            self._begin_again(lost)
         self._take_up(state)
 
     def _take_up(self, state: Mapping[str, Any]) -> None:
@@ -125,15 +132,21 @@ class TrainingLoop:
         options: dict[str, Any] = {"initial": self.done, "total": total, "unit": "step", "file": sys.stderr}
         # disable=None: the bar is drawn on a terminal only.
         with tqdm(desc="training", disable=None, **options) as bar:
-            while True:
-                try:
-                    self._take_steps(bar)
-                    return
-                except WorkersLostError as lost:
-                    if not self._restarts:
-                        raise
-                    self._begin_again(lost)
-                    bar.update(self.done - bar.n)
+            self.surely(lambda: self._take_steps(bar))
+
+    def surely(self, work: Callable[[], T]) -> T:
+        """Do something, and do it again from the newest checkpoint as often as workers are lost over it.
+
+        Raises:
+            TrainingError: They are lost too often, or others can't take their place.
+        """
+        while True:
+            try:
+                return work()
+            except WorkersLostError as lost:
+                if not self._restarts:
+                    raise
+                self._begin_again(lost)
 
     def _take_steps(self, bar: Any) -> None:
         total = self._config.training.total_steps
@@ -141,6 +154,7 @@ class TrainingLoop:
             self.save()  # what learners that are lost before the next checkpoint begin again from
         if self._ahead is None:
             self._play_ahead()
+        bar.update(self.done - bar.n)
         while self.done < total:
             with self._signals.deferred():
                 metrics = self._take_step(self.done)
@@ -179,33 +193,40 @@ class TrainingLoop:
         Raises:
             TrainingError: That has happened too often without a step in between, or it can't be done.
         """
-        self._num_restarts += 1
         step, most = self.done, self._config.scale.max_replacements
         where = f"In training step {step} (of {self._config.training.total_steps}, from 0)."
         how = f"{where} {self._last_good()} Once that is mended, go on with: {self._command()}"
-        if self._num_restarts > most:
-            raise TrainingError(
-                f"{lost} The learners have begun again {most} times since the last step, as often as max_replacements "
-                f"allows. {how}"
-            ) from lost
         newest = self._checkpoints.newest
-        assert newest is not None, "the run began with a checkpoint"
-        began = self._checkpoints.step_of(newest)
-        self._say(f"{lost} {where} Beginning again after step {began}, from {newest}.")
-        try:
-            self.close(wait=True)
-            state = read_state(newest)
-            self._executor.restart_learners()
-            self._executor.load_state(state["executor"], newest, weight_version=began)
-        except (ZeroSearchError, OSError) as error:
-            raise TrainingError(f"{lost} The learners could not begin again: {error} {how}") from error
+        began, state = 0 if newest is None else self._checkpoints.step_of(newest), None
+        back = "begins again" if newest is None else f"goes back from step {step} to its checkpoint after step {began}"
+        self.close(wait=True)
+        while True:
+            self._num_restarts += 1
+            if self._num_restarts > most:
+                raise TrainingError(
+                    f"{lost} The learners have begun again {most} times since the last step, as often as "
+                    f"max_replacements allows. {how}"
+                ) from lost
+            message = f"{lost} The run {back}."
+            self._say(message)
+            self._run.add_line("events.jsonl", {"step": step, "kind": "learners_restarted", "message": message})
+            try:
+                self._executor.restart_learners()
+                if newest is not None:
+                    state = read_state(newest)
+                    self._executor.load_state(state["executor"], newest, weight_version=began)
+                break
+            except WorkersLostError as error:
+                lost = error
+            except (ZeroSearchError, OSError) as error:
+                raise TrainingError(f"{lost} The learners could not begin again: {error} {how}") from error
+        if state is None:
+            return
         self._take_up(state)
         self._began = time.perf_counter()
         self.done = began
         cut_logs(self._run, state, began, self._say)
         self._logger.rewind(began)
-        message = f"{lost} The run went back from step {step} to its checkpoint after step {began}."
-        self._run.add_line("events.jsonl", {"step": step, "kind": "learners_restarted", "message": message})
 
     def _take_step(self, step: int) -> dict[str, float]:
         """A step with all that follows from it."""

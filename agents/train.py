@@ -16,6 +16,7 @@ import torch
 from agents.assembly import Evaluation, load_model, make_algorithm, make_executor, starting_policy, training_questions
 from agents.checkpoints import Checkpoints
 from agents.config import TrainConfig
+from agents.errors import TrainingError, WorkersLostError
 from agents.executors import Executor
 from agents.executors.watched import WatchedExecutor
 from agents.files import point_to
@@ -74,15 +75,13 @@ def train(
     tell = say or (lambda line: None)
     try:
         with StopSignals(tell) as signals, ExitStack() as closing:
+            training = _Run(config, run, tell, signals, closing)
             try:
-                return _Run(config, run, tell, signals, closing).train(logger, executor_for, before)
+                return training.train(logger, executor_for, before)
             except KeyboardInterrupt as interrupt:
                 if str(interrupt) or not (run.is_open and (run.path / "config.json").is_file()):
                     raise
-                command = resume_command(
-                    run, config, model=bool(config.training.kl_coef) or not run.checkpoint.exists()
-                )
-                raise Interrupted(f"Go on with: {command}", signals.exit_code) from interrupt
+                raise Interrupted(training.how_to_go_on(), signals.exit_code) from interrupt
     finally:
         run.close()
 
@@ -125,6 +124,7 @@ class _Run:
         evaluation.sampler, evaluation.play = getattr(executor, "sampler", None), getattr(executor, "play", None)
         trainer = make_algorithm(config, executor, trained_on)
         record = self._begin(fingerprints)
+        self._write_events()
         if self.point is not None and self.point.policy not in (None, policy):
             # Only now, so that a reference model is a copy of what the run began with.
             policy.take_weights(self.point.policy)
@@ -148,11 +148,11 @@ class _Run:
             loop.start(self.point, began=self.began)
             self.point = None  # its tensors were copied
             loop.run()
+            after = self._measured("after", lambda: loop.surely(lambda: evaluation.run("after", say)))
         finally:
             loop.close(wait=False)
             logger.close()
         fingerprints["model_after"] = policy.fingerprints()["model"]
-        after = evaluation.run("after", say)
         scaled = config.run.executor != "local"
         summary = {
             "schema": SCHEMA,
@@ -176,6 +176,9 @@ class _Run:
         """Write down what happened to a process; before there is a folder for that, once there is one."""
         self.say(message)
         self.events.append({"step": self.loop.done if self.loop else None, "kind": kind, "message": message})
+        self._write_events()
+
+    def _write_events(self) -> None:
         while self.run.is_open and self.events:
             self.run.add_line("events.jsonl", self.events.pop(0))
 
@@ -280,9 +283,22 @@ class _Run:
             except ConfigError:
                 self.say("before.json is broken: measuring again.")
         if before is None:
-            before = evaluation.run("before", self.say) if given is None else dict(given)
+            before = self._measured("before", lambda: evaluation.run("before", self.say)) if given is None else given
         self.run.write("before.json", before)
         return dict(before)
+
+    def _measured(self, when: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return measure()
+        except (TrainingError, WorkersLostError) as error:
+            raise TrainingError(
+                f"{error} So the measurement {when} training broke off. {self.how_to_go_on()}"
+            ) from error
+
+    def how_to_go_on(self) -> str:
+        """The command."""
+        needs_model = bool(self.config.training.kl_coef) or not self.run.checkpoint.exists()
+        return f"Go on with: {resume_command(self.run, self.config, model=needs_model)}"
 
 
 def _count_episodes(config: TrainConfig, run: RunFolder) -> dict[str, int]:

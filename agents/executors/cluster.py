@@ -6,9 +6,12 @@ the run ends; one that was given is left as it is.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +46,13 @@ class Cluster:
     """
 
     def __init__(self, scale: ScaleSettings, *, say: Callable[[str], None]) -> None:
-        # Before the import: else a local Ray listens on all interfaces, whatever address it is told.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        if scale.address is None:
+            # Before the import: else a local Ray listens on all interfaces, whatever address it is told. (A process
+            # of a cluster would take itself for 127.0.0.1, where no other machine finds it.)
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # A thread that asks for something after the end would start another cluster, with all defaults.
+        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self.ray: Any = require("ray", needed_for="executor='ray'", install='pip install "zerosearch-env[ray]"')
         self.own = scale.address is None
@@ -56,19 +63,21 @@ class Cluster:
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "zerosearch"}
         if self.own:
             num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-            self.ray.init(
-                address="local",
-                num_cpus=max(os.cpu_count() or 1, 1),
-                num_gpus=num_gpus,
-                include_dashboard=False,
-                _node_ip_address=LOOPBACK,
-                **options,
-            )
+            with _own_signals():
+                self.ray.init(
+                    address="local",
+                    num_cpus=max(os.cpu_count() or 1, 1),
+                    num_gpus=num_gpus,
+                    include_dashboard=False,
+                    _node_ip_address=LOOPBACK,
+                    **options,
+                )
             return
         root = Path(__file__).parents[2]
         environment = {"working_dir": str(root), "excludes": _NOT_SENT} if (root / "pyproject.toml").is_file() else None
         try:
-            self.ray.init(address=scale.address, runtime_env=environment, **options)
+            with _own_signals():
+                self.ray.init(address=scale.address, runtime_env=environment, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = (str(error) or type(error).__name__).splitlines()[0]
             raise ConfigError(
@@ -91,7 +100,26 @@ class Cluster:
         found = [free.get(name, {}) for name in alive]
         return [Node(cpus=one.get("CPU", 0.0), gpus=one.get("GPU", 0.0)) for one in found]
 
+    def is_placed(self, actor: Any) -> bool:
+        """Whether a machine had room for a process that was asked for."""
+        found = self.ray._private.state.actors(actor._actor_id.hex())
+        # Ray says where a process is as soon as a machine has taken it.
+        return not found or found["State"] != "PENDING_CREATION" or bool(found["Address"]["IPAddress"])
+
     def close(self) -> None:
         """End what was started here."""
         if not self._joined:
             self.ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this program's own way to end at SIGTERM: Ray puts one in its place that ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, kept)

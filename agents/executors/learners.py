@@ -9,11 +9,15 @@ from typing import Any
 import torch
 
 from agents.accumulation import Example
-from agents.errors import HalfUpdatedError, NonFiniteError, WorkersLostError
+from agents.errors import NonFiniteError, TrainingError, WorkersLostError
+from agents.executors.faults import first_line, is_lost_object, lacks_room
 from agents.losses import Aggregation
 from agents.sharded.shares import put_together, split
 
 __all__ = ["LearnerGroup"]
+
+_GRACE_S = 5.0
+"""How long to look, after a learner's error, whether another one's death was the reason for it."""
 
 
 class LearnerGroup:
@@ -26,6 +30,7 @@ class LearnerGroup:
         timeout_s: How long any work may take.
         start_timeout_s: How long they may take until they are ready.
         bucket_bytes: How much of the weights is gathered at once.
+        room: See `faults.lacks_room`.
 
     Attributes:
         places: What each says of itself.
@@ -40,11 +45,12 @@ class LearnerGroup:
         timeout_s: float,
         start_timeout_s: float,
         bucket_bytes: int,
+        room: Callable[[Any], str],
     ) -> None:
         self.places: list[dict[str, Any]] = []
         self._ray, self._make, self._count = ray, make, count
         self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
-        self._bucket_bytes = bucket_bytes
+        self._bucket_bytes, self._room = bucket_bytes, room
         self._handles: list[Any] = []
         self._broken: str | None = None
 
@@ -53,10 +59,17 @@ class LearnerGroup:
 
         Raises:
             WorkersLostError: One of them died, or they aren't ready in time.
+            TrainingError: No machine has room for one of them.
         """
         self.places, self._broken = [], None
         self._handles = [self._make(rank) for rank in range(self._count)]
-        self.places = self._all([one.ready.remote() for one in self._handles], self._start_timeout_s)
+        try:
+            self.places = self._all([one.ready.remote() for one in self._handles], self._start_timeout_s)
+        except WorkersLostError:
+            for rank, one in enumerate(self._handles):
+                if why := self._room(one):
+                    raise lacks_room(f"Learner {rank}", self._start_timeout_s, why) from None
+            raise
         (where,) = self._all([self._handles[0].open_store.remote(host)], self._start_timeout_s)
         # In lists, so that Ray passes on where the weights are and not the weights.
         started = [one.start.remote(shape, list(weights), where) for one in self._handles]
@@ -124,10 +137,10 @@ class LearnerGroup:
             raise WorkersLostError(f"The learners are out of step since one of them failed: {self._broken}")
         try:
             return self._wait(asked, timeout_s)
-        except (NonFiniteError, HalfUpdatedError):  # which all of them raise alike
+        except NonFiniteError:  # which all of them raise alike
             raise
         except BaseException as error:
-            self._broken = _first_line(error)
+            self._broken = first_line(error)
             raise
 
     def _wait(self, asked: list[Any], timeout_s: float) -> list[Any]:
@@ -136,34 +149,48 @@ class LearnerGroup:
             done, left = self._ray.wait(left, num_returns=1, timeout=max(began + timeout_s - time.monotonic(), 0.0))
             if not done:
                 late = sorted(asked.index(one) for one in left)
-                raise WorkersLostError(f"Learner {late[0]} gave no answer within {timeout_s:g} s.")
+                raise WorkersLostError(f"{self._name(late[0]).capitalize()} gave no answer within {timeout_s:g} s.")
             try:
                 self._ray.get(done)
             except self._ray.exceptions.RayTaskError as error:
-                raise _explained(error, asked.index(done[0])) from error
+                raise self._explained(error.cause, asked.index(done[0]), asked) from error
             except self._ray.exceptions.RayError as error:
-                rank = asked.index(done[0])
-                pid = self.places[rank].get("pid") if rank < len(self.places) else None
-                who = f"Learner {rank}" + (f" (process {pid})" if pid else "")
-                raise WorkersLostError(f"{who} died ({_first_line(error)}).") from error
+                raise self._death(error, asked.index(done[0])) from error
         found: list[Any] = self._ray.get(asked)
         return found
 
-
-def _explained(error: Any, rank: int) -> BaseException:
-    """What a learner raised. Where another one's death was the reason, it is that the group is lost."""
-    cause: BaseException = error.cause
-    if isinstance(cause, (NonFiniteError, HalfUpdatedError)):
+    def _explained(self, cause: BaseException, rank: int, asked: list[Any]) -> BaseException:
+        """What a learner raised. Where another one's death was the reason, it is that the group is lost."""
+        if isinstance(cause, NonFiniteError):  # which all of them raise alike
+            return cause
+        # What torch and its checkpoints make of a lost connection has many types and words: the dead one is looked for.
+        answered, silent = self._ray.wait(asked, num_returns=len(asked), timeout=_GRACE_S)
+        for one in answered:
+            try:
+                self._ray.get(one)
+            except self._ray.exceptions.RayTaskError:
+                continue
+            except self._ray.exceptions.RayError as error:
+                return self._death(error, asked.index(one))
+        if is_lost_object(self._ray, cause):
+            return WorkersLostError(f"Learner {rank} found no weights to begin with ({first_line(cause)}).")
+        if isinstance(cause, torch.distributed.DistError) or _lost_a_peer(cause):
+            waited = f"Learner {rank} waited for another one in vain ({first_line(cause)})"
+            late = ", ".join(self._name(asked.index(one)) for one in silent)
+            return WorkersLostError(f"{waited}; no answer came from {late}." if late else f"{waited}.")
         return cause
-    if isinstance(cause, torch.distributed.DistError) or _lost_a_peer(cause):
-        return WorkersLostError(f"Learner {rank} lost another one ({_first_line(cause)}).")
-    return cause
+
+    def _name(self, rank: int) -> str:
+        pid = self.places[rank].get("pid") if rank < len(self.places) else None
+        return f"learner {rank}" + (f" (process {pid})" if pid else "")
+
+    def _death(self, error: BaseException, rank: int) -> BaseException:
+        who = self._name(rank).capitalize()
+        if getattr(error, "actor_init_failed", False):  # as another one's would
+            return TrainingError(f"{who} could not start: {error}")
+        return WorkersLostError(f"{who} died ({first_line(error)}).")
 
 
 def _lost_a_peer(error: BaseException) -> bool:
     words = ("connection closed by peer", "connection reset", "timed out", "broken pipe", "gloo", "nccl")
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agents.executors.settings import ScaleSettings
 from zs_env.errors import ConfigError
 
-__all__ = ["Need", "Node", "check_placement", "needs_of"]
+__all__ = ["Need", "Node", "check_placement", "needs_of", "there_are"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +86,21 @@ def check_placement(needs: Sequence[Need], nodes: Sequence[Node]) -> None:
             chosen[1] -= need.gpus
 
 
+def there_are(nodes: Sequence[Node]) -> str:
+    """What is free, in words."""
+    if not nodes:
+        return "none"
+    return " and ".join(f"{node.gpus:g} GPUs with {node.cpus:g} cores" for node in nodes) + ", a machine each"
+
+
 def _too_much(needs: Sequence[Need], nodes: Sequence[Node]) -> str:
     asked = ", ".join(
         f"{need.count} {need.name} with {need.gpus:g} GPUs and {need.cpus:g} cores each" for need in needs
     )
     gpus, cpus = (sum(getattr(need, kind) * need.count for need in needs) for kind in ("gpus", "cpus"))
-    there = " and ".join(f"{node.gpus:g} GPUs with {node.cpus:g} cores" for node in nodes) or "none"
     flags = " or ".join(need.flag for need in needs)
     return (
-        f"The run asks for {asked}: {gpus:g} GPUs and {cpus:g} cores in all. Free are {there}, a machine each"
-        f"{'' if len(nodes) == 1 else f', {len(nodes)} in all'}, and they don't fit. Lower {flags}, "
-        "give some of them a part of a GPU (--gpus-per-learner 0.5), or add machines to the cluster."
+        f"The run asks for {asked}: {gpus:g} GPUs and {cpus:g} cores in all. Free are {there_are(nodes)}, and they "
+        f"don't fit. Lower {flags}, give some of them a part of a GPU (--gpus-per-learner 0.5), or add machines to the "
+        "cluster."
     )

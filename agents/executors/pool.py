@@ -11,6 +11,7 @@ from typing import Any
 
 from agents.conversation import EpisodeTask
 from agents.errors import TrainingError, WorkersLostError
+from agents.executors.faults import first_line, is_lost_object, lacks_room
 from agents.executors.workers import Drawing, Played
 from agents.rollout import RolloutResult
 
@@ -62,6 +63,8 @@ class SamplerPool:
         max_replacements: How many may be replaced without `progressed` in between.
         chunks_per_sampler: See `ScaleSettings`.
         note: Is told what happened: kind, and a sentence.
+        room: Of a sampler that isn't ready in time: what it asks for and what there is, if no machine has taken it;
+            else an empty text.
 
     Attributes:
         load_s: Seconds that the slowest sampler of the newest rollout took for new weights.
@@ -78,10 +81,11 @@ class SamplerPool:
         max_replacements: int,
         chunks_per_sampler: int,
         note: Callable[[str, str], None],
+        room: Callable[[Any], str],
     ) -> None:
         self.load_s = 0.0
         self.places: list[dict[str, Any]] = [{} for _ in range(count)]
-        self._ray, self._make, self._note = ray, make, note
+        self._ray, self._make, self._note, self._room = ray, make, note, room
         self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
         self._max_replacements, self._num_replaced = max_replacements, 0
         self._num_parts = count * chunks_per_sampler
@@ -98,7 +102,7 @@ class SamplerPool:
         """Until all are ready, those that die meanwhile being replaced.
 
         Raises:
-            TrainingError: More are lost than may be replaced.
+            TrainingError: More are lost than may be replaced, or no machine has room for one.
         """
         while self._ready:
             number, ready = next(iter(self._ready.items()))
@@ -106,9 +110,11 @@ class SamplerPool:
                 self.places[number] = self._ray.get(ready, timeout=self._start_timeout_s)
                 del self._ready[number]
             except self._ray.exceptions.RayTaskError as error:
-                raise error.cause from error  # a mistake that another one would make, too
+                raise self._explained(error) from error  # a mistake that another one would make, too
             except (self._ray.exceptions.RayError, TimeoutError) as error:
-                self._replace(number, _reason(error, self._start_timeout_s))
+                if isinstance(error, TimeoutError) and (why := self._room(self._handles[number])):
+                    raise lacks_room(f"Sampler {number}", self._start_timeout_s, why) from error
+                self._replace(number, error, self._start_timeout_s)
 
     def progressed(self) -> None:
         """A training step has come to its end: whoever is lost from now on may be replaced again."""
@@ -162,20 +168,30 @@ class SamplerPool:
             played: Played = self._ray.get(reference)
             return played
         except self._ray.exceptions.RayTaskError as error:
-            raise error.cause from error
-        except (self._ray.exceptions.ObjectLostError, self._ray.exceptions.OwnerDiedError) as error:
-            raise WorkersLostError(f"Weights that were published are lost: {_first_line(error)}") from error
+            raise self._explained(error) from error
         except (self._ray.exceptions.RayError, TimeoutError) as error:
-            self._replace(work.sampler, _reason(error, self._timeout_s))
+            self._replace(work.sampler, error, self._timeout_s)
             self.wait()
             return None
 
-    def _replace(self, number: int, reason: str) -> None:
-        self._num_replaced += 1
+    def _explained(self, error: Any) -> BaseException:
+        """What a sampler raised; if it found no weights, that they are lost."""
+        cause: BaseException = error.cause
+        if is_lost_object(self._ray, cause):
+            return WorkersLostError(f"Weights that were published are lost ({first_line(cause)}).")
+        return cause
+
+    def _replace(self, number: int, error: BaseException, timeout_s: float) -> None:
         pid = self.places[number].get("pid")
         who = f"Sampler {number}" + (f" (process {pid})" if pid else "")
         if self._closed:
             raise WorkersLostError("The samplers were ended.")
+        if getattr(error, "actor_init_failed", False):  # as another one's would
+            raise TrainingError(f"{who} could not start: {error}") from error
+        reason = f"died ({first_line(error)})"
+        if isinstance(error, TimeoutError):
+            reason = f"gave no answer within {timeout_s:g} s"
+        self._num_replaced += 1
         if self._num_replaced > self._max_replacements:
             raise TrainingError(
                 f"{who} {reason}, and {self._max_replacements} were replaced since the last training step that came to "
@@ -185,6 +201,9 @@ class SamplerPool:
         self._ray.kill(self._handles[number])
         self.places[number] = {}
         self._handles[number], self._ready[number] = self._make(number)
+        if self._closed:  # by another thread, just now
+            self._ray.kill(self._handles[number])
+            raise WorkersLostError("The samplers were ended.")
 
     def _put_together(self, count: int, found: Sequence[tuple[_Work, Played]], total_s: float) -> RolloutResult:
         placed: dict[int, Any] = {}
@@ -206,13 +225,3 @@ class SamplerPool:
             if handle is not None:
                 self._ray.kill(handle)
         self._handles = [None] * len(self._handles)
-
-
-def _reason(error: BaseException, timeout_s: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"gave no answer within {timeout_s:g} s"
-    return f"died ({_first_line(error)})"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from agents.accumulation import Example
 from agents.config import TrainConfig
 from agents.conversation import EpisodeTask
 from agents.critic import ValueLossFunction
-from agents.errors import CheckpointError
+from agents.errors import CheckpointError, TrainingError, WorkersLostError
 from agents.executors.cluster import Cluster
+from agents.executors.faults import first_line
 from agents.executors.learners import LearnerGroup
-from agents.executors.placement import check_placement, needs_of
+from agents.executors.placement import check_placement, needs_of, there_are
 from agents.executors.pool import SamplerPool
 from agents.executors.shipping import arrays_of, load_arrays, shape_of, weights_of
 from agents.executors.workers import Drawing, LearnerWorker, SamplerWorker, SimulatorWorker, WorkerPlace
@@ -95,7 +97,7 @@ class RayExecutor:
         self._older: dict[int, list[Any]] = {0: self._weights}
         self._simulators = [self._simulator(number) for number in range(scale.num_simulators)]
         timeout_s = scale.start_timeout_s
-        self._simulator_places = self._ray.get([one.ready.remote() for one in self._simulators], timeout=timeout_s)
+        self._simulator_places = self._wait_for_simulators(timeout_s)
         limits: dict[str, Any] = {"start_timeout_s": timeout_s}
         self.learners = LearnerGroup(
             self._ray,
@@ -103,6 +105,7 @@ class RayExecutor:
             count=scale.num_learners,
             timeout_s=scale.learner_timeout_s,
             bucket_bytes=scale.bucket_megabytes * 2**20,
+            room=partial(self._room, "learners"),
             **limits,
         )
         self.samplers = SamplerPool(
@@ -113,6 +116,7 @@ class RayExecutor:
             max_replacements=scale.max_replacements,
             chunks_per_sampler=scale.chunks_per_sampler,
             note=self._note,
+            room=partial(self._room, "samplers"),
             **limits,
         )
         self.samplers.start()  # while the learners load
@@ -140,8 +144,30 @@ class RayExecutor:
         made = self._actor(SamplerWorker, "samplers").remote(
             self._config, self._place("samplers"), number, episode, ",".join(urls) or None
         )
-        made.start.remote(self._shape, self._start_weights, 0)
-        return made, made.ready.remote()
+        return made, made.start.remote(self._shape, self._start_weights, 0)
+
+    def _wait_for_simulators(self, timeout_s: float) -> list[dict[str, Any]]:
+        try:
+            asked = [one.ready.remote() for one in self._simulators]
+            places: list[dict[str, Any]] = self._ray.get(asked, timeout=timeout_s)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except (self._ray.exceptions.RayError, TimeoutError) as error:
+            raise TrainingError(
+                f"The simulators' servers aren't ready within start_timeout_s={timeout_s:g} ({first_line(error)}). "
+                f"What they say is in {self._log_folder}."
+            ) from error
+        return places
+
+    def _room(self, kind: str, actor: Any) -> str:
+        """Of a process that no machine has taken: what it asks for and what there is; else an empty text."""
+        if self._cluster.is_placed(actor):
+            return ""
+        need, nodes = self._needs[kind], self._cluster.nodes()
+        return (
+            f"It asks for {need.gpus:g} GPUs and {need.cpus:g} cores on one machine; free are {there_are(nodes)}. Add "
+            f"machines to the cluster, or go on with fewer {kind} ({need.flag})."
+        )
 
     def _simulator(self, number: int) -> Any:
         return self._actor(SimulatorWorker, "simulators").remote(
@@ -225,8 +251,11 @@ class RayExecutor:
 
     def sync_policy(self) -> None:
         """Bring the driver's copy of the policy up to date."""
-        for part in self._weights:  # each step publishes, so these are the learners'
-            load_arrays(self.policy, self._ray.get(part))
+        try:
+            for part in self._weights:  # each step publishes, so these are the learners'
+                load_arrays(self.policy, self._ray.get(part, timeout=self._config.scale.learner_timeout_s))
+        except (self._ray.exceptions.RayError, TimeoutError) as error:
+            raise WorkersLostError(f"Weights that were published are lost ({first_line(error)}).") from error
 
     def restart_learners(self) -> None:
         """Other learners in the place of those that are lost; `load_state` then gives them their state."""

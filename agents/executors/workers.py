@@ -81,14 +81,15 @@ class LearnerWorker:
     """
 
     def __init__(self, config: TrainConfig, place: WorkerPlace, rank: int) -> None:
-        self._config, self._rank = config, rank
-        self._device = place.settle()
+        self._config, self._place, self._rank = config, place, rank
+        self._device = torch.device("cpu")
         self._learner: ShardedLearner | None = None
         self._store: Any = None
         self._buckets: Any = None
 
     def ready(self) -> dict[str, Any]:
-        """Who it is."""
+        """Who it is, once it is where it should be."""
+        self._device = self._place.settle()
         return {"role": "learner", "rank": self._rank, **_identity()}
 
     def open_store(self, host: str | None) -> tuple[str, int]:
@@ -197,25 +198,26 @@ class SamplerWorker:
         episode_settings: EpisodeSettings,
         base_url: str | None,
     ) -> None:
-        self._device = place.settle()
-        search = config.search if base_url is None else replace(config.search, base_url=base_url)
-        self._config, self._number = config, number
-        self._engine = search.make_engine()
-        self._episode_settings = episode_settings
+        self._config, self._place, self._number = config, place, number
+        self._episode_settings, self._base_url = episode_settings, base_url
         self._version = -1
+        self._engine: Any = None
         self._policy: Any = None
         self._samplers: dict[str, Any] = {}
 
-    def ready(self) -> dict[str, Any]:
-        """Who it is."""
-        return {"role": "sampler", "rank": self._number, **_identity()}
+    def start(self, shape: Shape, weights: Sequence[Any], version: int) -> dict[str, Any]:
+        """Load the policy, and all else that it plays with.
 
-    def start(self, shape: Shape, weights: Sequence[Any], version: int) -> None:
-        """Load the policy."""
+        Returns:
+            Who it is.
+        """
         import ray
 
+        where, search = self._place.settle(), self._config.search
+        search = search if self._base_url is None else replace(search, base_url=self._base_url)
+        self._engine = search.make_engine()
         is_copy = self._config.sampling.sampler == "vllm"  # which has the GPU for a model of its own
-        device = torch.device("cpu") if is_copy else self._device
+        device = torch.device("cpu") if is_copy else where
         own = {n: t.to(device, copy=True) for part in ray.get(list(weights)) for n, t in tensors_of(part)}
         self._policy = unpack(shape, own)
         self._policy.model.to(device)  # buffers
@@ -232,6 +234,7 @@ class SamplerWorker:
             "sampled": training.with_settings(SamplingSettings()),
         }
         self._tell(version)
+        return {"role": "sampler", "rank": self._number, **_identity()}
 
     def play(
         self,
