@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from agents.checkpoints import Checkpoints
 from agents.config import TrainConfig
 from agents.errors import TrainingError, WorkersLostError
 from agents.executors import Executor
+from agents.executors.placement import check_this_machine
 from agents.executors.watched import WatchedExecutor
 from agents.files import point_to
 from agents.interrupts import Interrupted, StopSignals
@@ -199,6 +201,8 @@ class _Run:
             from agents.sharded import check_shardable
 
             check_shardable(config)
+            gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            check_this_machine(config.scale, config.run.device, cpus=os.cpu_count() or 1, gpus=gpus)
         # What the run's own simulators will serve can't be reached yet.
         unknown = config.scale.num_simulators and config.search.base_url is None
         engine = (replace(config.search, base_url=_LATER) if unknown else config.search).make_engine()

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,14 @@ _NOT_SENT = [".git", ".venv", "runs", "site", "build", "dist", "tests", "*.egg-i
 """What other machines don't need of the checkout."""
 
 
+_HOW_TO_START = (
+    "Start one with `ray start --head` and give the address that it prints, or leave --address out for one on this "
+    "machine alone. If it asks for a token, this machine needs the same one (RAY_AUTH_MODE=token, ~/.ray/auth_token)."
+)
+
+_REACH_S = 10.0
+
+
 class Cluster:
     """A connection to Ray.
 
@@ -46,7 +55,9 @@ class Cluster:
     """
 
     def __init__(self, scale: ScaleSettings, *, say: Callable[[str], None]) -> None:
-        if scale.address is None:
+        if scale.address is not None:
+            _show_token()
+        else:
             # Before the import: else a local Ray listens on all interfaces, whatever address it is told. (A process
             # of a cluster would take itself for 127.0.0.1, where no other machine finds it.)
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -56,6 +67,8 @@ class Cluster:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self.ray: Any = require("ray", needed_for="executor='ray'", install='pip install "zerosearch-env[ray]"')
         self.own = scale.address is None
+        # One line of ours says of a process that died what Ray says in ten.
+        logging.getLogger("ray._private.worker").setLevel(logging.CRITICAL)
         self._joined = self.ray.is_initialized()  # somebody else's, such as Tune's
         if self._joined:
             self.own = False
@@ -73,6 +86,7 @@ class Cluster:
                     **options,
                 )
             return
+        _check_reachable(str(scale.address))
         root = Path(__file__).parents[2]
         environment = {"working_dir": str(root), "excludes": _NOT_SENT} if (root / "pyproject.toml").is_file() else None
         try:
@@ -80,10 +94,7 @@ class Cluster:
                 self.ray.init(address=scale.address, runtime_env=environment, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = (str(error) or type(error).__name__).splitlines()[0]
-            raise ConfigError(
-                f"No Ray cluster answers at address={scale.address!r}: {first}. Start one with `ray start --head` and "
-                "give the address that it prints, or leave --address out for one on this machine alone."
-            ) from error
+            raise ConfigError(f"{_nobody(scale.address)}: {first}. {_HOW_TO_START}") from error
         nodes = self.nodes()
         gpus, cpus = sum(node.gpus for node in nodes), sum(node.cpus for node in nodes)
         say(f"Ray: {len(nodes)} machines with {gpus:g} GPUs and {cpus:g} cores that are free.")
@@ -110,6 +121,35 @@ class Cluster:
         """End what was started here."""
         if not self._joined:
             self.ray.shutdown()
+
+
+def _nobody(address: str | None) -> str:
+    return f"No Ray cluster answers at address={address!r}"
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for minutes, without a word.
+
+    Raises:
+        ConfigError: Nothing listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()):
+        return  # "auto", or something that Ray knows better
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"{_nobody(address)}: {error}. {_HOW_TO_START}") from error
+
+
+def _show_token() -> None:
+    """Let this process show the token that lies here to a cluster that asks for one.
+
+    `ray start` asks for it where there is one; a driver, left to itself, doesn't show it.
+    """
+    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if given or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 @contextlib.contextmanager

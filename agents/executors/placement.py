@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agents.executors.settings import ScaleSettings
 from zs_env.errors import ConfigError
 
-__all__ = ["Need", "Node", "check_placement", "needs_of", "there_are"]
+__all__ = ["Need", "Node", "check_placement", "check_this_machine", "needs_of", "there_are", "wants_gpus"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,25 @@ def check_placement(needs: Sequence[Need], nodes: Sequence[Node]) -> None:
             chosen[1] -= need.gpus
 
 
+def check_this_machine(scale: ScaleSettings, device: str, *, cpus: int, gpus: int) -> None:
+    """`check_placement` for a run that starts a cluster of its own, before it has loaded anything.
+
+    Args:
+        scale: The settings; with an address nothing is known yet, so nothing is checked.
+        device: `[run] device`.
+        cpus: This machine's cores.
+        gpus: Its GPUs.
+    """
+    if scale.address is None:
+        needs = needs_of(scale, on_gpu=wants_gpus(device, gpus), share_cpus_of=cpus)
+        check_placement(needs, [Node(cpus=cpus, gpus=gpus)])
+
+
+def wants_gpus(device: str, free: float) -> bool:
+    """Whether models compute on GPUs, by `[run] device` and how many GPUs are free."""
+    return device.startswith("cuda") or (device == "auto" and free > 0)
+
+
 def there_are(nodes: Sequence[Node]) -> str:
     """What is free, in words."""
     if not nodes:
@@ -95,10 +114,17 @@ def there_are(nodes: Sequence[Node]) -> str:
 
 def _too_much(needs: Sequence[Need], nodes: Sequence[Node]) -> str:
     asked = ", ".join(
-        f"{need.count} {need.name} with {need.gpus:g} GPUs and {need.cpus:g} cores each" for need in needs
+        f"{need.count} {need.name if need.count > 1 else need.name.rstrip('s')} with {need.gpus:g} GPUs and "
+        f"{need.cpus:g} cores{' each' if need.count > 1 else ''}"
+        for need in needs
     )
     gpus, cpus = (sum(getattr(need, kind) * need.count for need in needs) for kind in ("gpus", "cpus"))
     flags = " or ".join(need.flag for need in needs)
+    if gpus and not any(node.gpus for node in nodes):
+        return (
+            f"The run asks for {asked}, and no GPU is free. Give --device cpu, with --gpus-per-learner 0 and "
+            "--gpus-per-sampler 0 if they are set, or add machines that have some."
+        )
     return (
         f"The run asks for {asked}: {gpus:g} GPUs and {cpus:g} cores in all. Free are {there_are(nodes)}, and they "
         f"don't fit. Lower {flags}, give some of them a part of a GPU (--gpus-per-learner 0.5), or add machines to the "

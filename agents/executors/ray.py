@@ -23,7 +23,7 @@ from agents.errors import CheckpointError, TrainingError, WorkersLostError
 from agents.executors.cluster import Cluster
 from agents.executors.faults import first_line
 from agents.executors.learners import LearnerGroup
-from agents.executors.placement import check_placement, needs_of, there_are
+from agents.executors.placement import check_placement, needs_of, there_are, wants_gpus
 from agents.executors.pool import SamplerPool
 from agents.executors.shipping import arrays_of, load_arrays, shape_of, weights_of
 from agents.executors.workers import Drawing, LearnerWorker, SamplerWorker, SimulatorWorker, WorkerPlace
@@ -84,12 +84,13 @@ class RayExecutor:
 
     def _start(self, num_samplers: int) -> None:
         config, scale, cluster = self._config, self._config.scale, self._cluster
-        nodes, device = cluster.nodes(), config.run.device
-        on_gpu = device.startswith("cuda") or (device == "auto" and any(node.gpus for node in nodes))
+        nodes = cluster.nodes()
+        on_gpu = wants_gpus(config.run.device, sum(node.gpus for node in nodes))
         cores = (os.cpu_count() or 1) if cluster.own else None
         needs = needs_of(scale, on_gpu=on_gpu, share_cpus_of=cores)
         check_placement(needs, nodes)
         self._needs = {need.name: need for need in needs}
+        self._tell(f"Starting {' and '.join(f'{need.count} {need.name}' for need in needs)} …")
         self._threads = config.run.threads or (_threads_of(scale.num_learners + num_samplers) if cluster.own else 0)
         self._shape = self._ray.put(shape_of(self.policy))
         self._start_weights = [self._ray.put(arrays_of(weights_of(self.policy)))]
