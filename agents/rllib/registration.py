@@ -85,7 +85,7 @@ def make_env(config: Mapping[str, Any] | None = None, *, worker: tuple[int, ...]
               actions stay text, for a policy of your own), "tokens+menu" (token ids to observe, a menu of actions), or
               "none" (text both ways);
             - "menu": options of `ActionMenu`, by name;
-            - "tokens": options of `FixedLengthTokens`, by name;
+            - "tokens": options of `FixedLengthTokens`, by name; a box is float32 here unless they say otherwise;
             - "seed": what all draws begin from; see `SeededByWorker`.
         worker: Which of several copies this is.
 
@@ -107,7 +107,10 @@ def make_env(config: Mapping[str, Any] | None = None, *, worker: tuple[int, ...]
     if seed is not None:
         env = SeededByWorker(env, seed, worker)
     if "tokens" in parts:
-        env = FixedLengthTokens(env, **_options(FixedLengthTokens, "tokens", tokens))
+        options = {"dtype": "float32", **_options(FixedLengthTokens, "tokens", tokens)}
+        if options.get("space") == "multi_discrete":
+            options["dtype"] = "int32"
+        env = FixedLengthTokens(env, **options)
     if "menu" in parts:
         options = _options(ActionMenu, "menu", menu)
         if "tokens" in parts:
@@ -136,8 +139,8 @@ class SeededByWorker(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset, and seed if this is the first time or a seed is given."""
         if self._is_fresh or seed is not None:
-            given = [] if seed is None else [seed]
-            seed = int(np.random.SeedSequence([self.seed, *given], spawn_key=self.worker).generate_state(1)[0])
+            given = 0 if seed is None else seed + 1  # a list that is longer by zeros alone gives the same
+            seed = int(np.random.SeedSequence([self.seed, given], spawn_key=self.worker).generate_state(1)[0])
         self._is_fresh = False
         return self.env.reset(seed=seed, options=options)
 

@@ -51,8 +51,8 @@ class FixedLengthTokens(gym.ObservationWrapper[Any, str, str], gym.utils.RecordC
     fit: the oldest of it goes, or with `cut="newest"` what doesn't fit any more. The prompt's instructions are left
     out; they are the same in every episode.
 
-    RLlib's own networks take the ids for quantities. A module that makes something of them begins with an embedding;
-    `docs/rllib.md` has one.
+    RLlib's own networks run on them, and take ids for quantities: they learn next to nothing. A module that makes
+    something of ids begins with an embedding, as `agents.rllib.modules.TokenModule` does.
 
     Args:
         env: A `ZeroSearch-v0`, wrapped or not, whose observations are text.
@@ -62,7 +62,8 @@ class FixedLengthTokens(gym.ObservationWrapper[Any, str, str], gym.utils.RecordC
         vocab_size: How many ids the tokenizer gives; of "words" how many it hashes to (4,096). Left out of others that
             know it themselves.
         cut: "oldest" or "newest".
-        space: "box" (int32), or "multi_discrete", which RLlib would turn into one number for each id and position.
+        space: "box", or "multi_discrete", which RLlib would turn into one number for each id and position.
+        dtype: "int32"; or, of a box, "float32", since RLlib's own networks multiply observations as they are.
 
     Attributes:
         vocab_size: How many different ids the observation may hold: the tokenizer's, padding and separator. The
@@ -78,9 +79,10 @@ class FixedLengthTokens(gym.ObservationWrapper[Any, str, str], gym.utils.RecordC
         vocab_size: int | None = None,
         cut: Cut = "oldest",
         space: Literal["box", "multi_discrete"] = "box",
+        dtype: Literal["int32", "float32"] = "int32",
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
-            self, length=length, tokenizer=tokenizer, vocab_size=vocab_size, cut=cut, space=space
+            self, length=length, tokenizer=tokenizer, vocab_size=vocab_size, cut=cut, space=space, dtype=dtype
         )
         gym.ObservationWrapper.__init__(self, env)
         if not isinstance(env.observation_space, spaces.Text):
@@ -90,20 +92,22 @@ class FixedLengthTokens(gym.ObservationWrapper[Any, str, str], gym.utils.RecordC
             raise ConfigError(f"cut must be 'oldest' or 'newest', of the text that doesn't fit; got {cut!r}.")
         if space not in ("box", "multi_discrete"):
             raise ConfigError(f"space must be 'box' or 'multi_discrete'; got {space!r}.")
-        self.cut = cut
+        if dtype not in ("int32", "float32") or (dtype == "float32" and space != "box"):
+            raise ConfigError(f"dtype must be 'int32' or, of space 'box', 'float32'; got {dtype!r} of space {space!r}.")
+        self.cut, self._dtype = cut, np.dtype(dtype)
         self._tokenize, self._num_ids = _make_tokenizer(tokenizer, vocab_size)
         self.vocab_size = self._num_ids + _FIRST
         self._prompt = ""
         self._question: list[int] = []
         self.observation_space = (  # type: ignore[assignment]
-            spaces.Box(0, self.vocab_size - 1, (length,), np.int32)
+            spaces.Box(0, self.vocab_size - 1, (length,), self._dtype.type)
             if space == "box"
             else spaces.MultiDiscrete(np.full(length, self.vocab_size), dtype=np.int32)
         )
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[npt.NDArray[np.int32], dict[str, Any]]:
+    ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Begin an episode, with the question alone.
 
         Raises:
@@ -118,12 +122,12 @@ class FixedLengthTokens(gym.ObservationWrapper[Any, str, str], gym.utils.RecordC
             )
         return self.observation(observation), info
 
-    def observation(self, observation: str) -> npt.NDArray[np.int32]:
+    def observation(self, observation: str) -> npt.NDArray[Any]:
         """The ids of what is observed now."""
         said = self._ids(observation.removeprefix(self._prompt))
         room = self.length - len(self._question) - 1
         said = said[max(len(said) - room, 0) :] if self.cut == "oldest" else said[:room]
-        ids = np.full(self.length, PADDING, np.int32)
+        ids = np.full(self.length, PADDING, self._dtype)
         kept = [*self._question, SEPARATOR, *said]
         ids[: len(kept)] = kept
         return ids
@@ -152,7 +156,7 @@ def _make_tokenizer(tokenizer: Any, vocab_size: int | None) -> tuple[Tokenize, i
             "transformers", needed_for="A tokenizer of transformers", install='pip install "transformers>=5.20,<6"'
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer.removeprefix("hf:"))
-    if callable(getattr(tokenizer, "encode", None)) and hasattr(tokenizer, "__len__"):
+    if not isinstance(tokenizer, str) and hasattr(tokenizer, "encode") and hasattr(tokenizer, "__len__"):
         if vocab_size is not None:
             raise ConfigError(f"A tokenizer that has a length knows its vocab_size: leave it out; got {vocab_size}.")
         return lambda text: tokenizer.encode(text, add_special_tokens=False), len(tokenizer)
