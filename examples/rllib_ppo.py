@@ -105,7 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         default="features",
         help="what the policy sees: numbers on the menu, or token ids of the text, with a module that embeds them",
     )
-    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs; learns next to nothing")
+    parser.add_argument(
+        "--smoke", action="store_true", help="a few seconds, to see that it runs; learns next to nothing"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     options = parser.parse_args(arguments)
     if options.seed < 0 or options.iterations < 1 or not 0 <= options.noise <= 1:
@@ -137,7 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             curve.append({"steps": int(result["num_env_steps_sampled_lifetime"]), "reward": reward})
             if iteration % 5 == 4 or iteration == options.iterations - 1:
                 seconds = time.perf_counter() - began
-                print(f"iteration {iteration + 1:3}  {curve[-1]['steps']:7} steps  {seconds:4.0f} s  reward {reward:.3f}", flush=True)
+                print(
+                    f"iteration {iteration + 1:3}  {curve[-1]['steps']:7} steps  {seconds:4.0f} s  reward {reward:.3f}",
+                    flush=True,
+                )
         trained_s = time.perf_counter() - began
         record = measure(options, {LEARNED: chooser(algo.get_module())})
     finally:
@@ -163,7 +168,8 @@ def measure(options: argparse.Namespace, learned: dict[str, Any]) -> dict[str, A
     config = env_config(options) | {"split": "test"}
     players = {name: baseline(options.seed) for name, baseline in BASELINES.items()} | learned
     results = {}
-    print(f"\n{len(questions)} test questions, noise {options.noise:g}     exact match          one hop  two hops  searches")
+    heading = f"{len(questions)} test questions, noise {options.noise:g}"
+    print(f"\n{heading:32}  exact match             one hop   two hops   searches")
     for name, choose in players.items():
         found = results[name] = play(lambda: make_env(config), questions, choose, seed=options.seed)
         low, high = found["exact_match_ci"]

@@ -99,7 +99,8 @@ class ActionMenu(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArg
     is said most often. A golden answer is in the menu exactly if one of the two sources has it.
 
     A slot can hold nothing: a candidate before any was found, "{found}" before a search. `info["action_mask"]` says
-    which hold something, and `info["menu"]` what its "searches" and "answers" are. Picking one that doesn't is an invalid action, as nonsense is: it costs a turn.
+    which hold something, and `info["menu"]` what its "searches" and "answers" are. Picking one that doesn't is an
+    invalid action, as nonsense is: it costs a turn.
 
     This is for small policies, and for seeing that a library's algorithm runs: which queries can be asked and how an
     answer is found in a document is built in here, and the policy learns to choose. A language model learns all of it

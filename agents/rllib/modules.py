@@ -17,12 +17,12 @@ from zs_env.errors import ConfigError
 __all__ = ["TokenModule"]
 
 
-class TokenModule(TorchRLModule, ValueFunctionAPI):  # type: ignore[misc]
+class TokenModule(TorchRLModule, ValueFunctionAPI):
     """Embeds token ids, convolves them, pools the question and what came after it apart, and chooses a slot.
 
     It is for observations of `FixedLengthTokens` and discrete actions, and for algorithms that need logits and values,
-    such as PPO. Observations that are a dict with an `"action_mask"` are masked. Its `model_config` may hold `embedding`
-    (32), `channels` (32), `kernel` (3, odd) and `hidden` (128).
+    such as PPO. Observations that are a dict with an `"action_mask"` are masked. Its `model_config` may hold
+    `embedding` (32), `channels` (32), `kernel` (3, odd) and `hidden` (128).
 
     Legend: B batch, T tokens, C channels.
     """
@@ -32,7 +32,9 @@ class TokenModule(TorchRLModule, ValueFunctionAPI):  # type: ignore[misc]
         space = self.observation_space
         if isinstance(space, spaces.Dict):
             space = space["observations"]
-        if not (isinstance(space, spaces.Box) and len(space.shape) == 1 and isinstance(self.action_space, spaces.Discrete)):
+        if not (
+            isinstance(space, spaces.Box) and len(space.shape) == 1 and isinstance(self.action_space, spaces.Discrete)
+        ):
             raise ConfigError(
                 "TokenModule reads a Box of token ids and chooses among Discrete actions (wrapper 'tokens+menu'); got "
                 f"{self.observation_space} and {self.action_space}."

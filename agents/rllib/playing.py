@@ -53,7 +53,7 @@ def play(
             env.reset(seed=seed + first + i, options={"question": question})
             for i, (env, question) in enumerate(zip(envs, batch, strict=False))
         ]
-        running = {i: observation_and_info for i, observation_and_info in enumerate(begun)}
+        running = dict(enumerate(begun))
         num_invalid = [0] * len(batch)
         found: dict[int, dict[str, Any]] = {}
         while running:

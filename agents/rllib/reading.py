@@ -14,13 +14,23 @@ from functools import lru_cache
 from zs_env.engines.decoys import SMALL_WORDS
 from zs_env.rewards import normalize_answer
 
-__all__ = ["RELATIONS", "Statement", "content_words", "documents_in", "name_words", "names", "read", "relation_of", "words"]
+__all__ = [
+    "RELATIONS",
+    "Statement",
+    "content_words",
+    "documents_in",
+    "name_words",
+    "names",
+    "read",
+    "relation_of",
+    "words",
+]
 
 RELATIONS = ("capital", "currency", "continent", "language", "calling code", "internet domain", "country")
-"""What the atlas asks for. Of several in one question the first in this order counts: "the country where …" comes last."""
+"""What the atlas asks for. Of several in one question the first here counts: "the country where …" comes last."""
 
 _WORD = re.compile(r"[+.]?\w+(?:[-'’&.]\w+)*")
-_JOINERS = frozenset("of the and de da do dos del della di la le les el al y e i of van von den der du".split())
+_JOINERS = frozenset("of the and de da do dos del della di la le les el al y e i van von den der du".split())  # noqa: SIM905
 _NO_NAMES = SMALL_WORDS | {"doc", "also", "is", "some", "many", "most", "title"}
 _SENTENCE_END = re.compile(r"(?<=\w{4}[.!?])\s+|\s+Also:\s+")
 _SAYS = re.compile(r".*\b(?:is|are|was|were|called|named|of|at|in|by|code|domain)\s+(?:the\s+|an?\s+)?(\S.*)$")

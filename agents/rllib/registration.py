@@ -94,13 +94,16 @@ def make_env(config: Mapping[str, Any] | None = None, *, worker: tuple[int, ...]
     """
     given = dict(config or {})
     _check_names(given)
-    wrapper, menu, tokens, seed = (given.pop(name, default) for name, default in zip(_OWN, ("menu", None, None, None)))
+    wrapper = given.pop("wrapper", "menu")
+    menu, tokens, seed = (given.pop(name, None) for name in ("menu", "tokens", "seed"))
     if wrapper not in WRAPPERS:
         raise ConfigError(f"wrapper must be one of {', '.join(map(repr, WRAPPERS))}; got {wrapper!r}.")
     parts = wrapper.split("+")
     for name, options in (("menu", menu), ("tokens", tokens)):
         if options is not None and name not in parts:
-            raise ConfigError(f"{name}={options!r} is of a wrapper that wrapper={wrapper!r} doesn't have: leave it out.")
+            raise ConfigError(
+                f"{name}={options!r} is of a wrapper that wrapper={wrapper!r} doesn't have: leave it out."
+            )
     import zs_env  # noqa: F401 - a worker may not have registered the environment yet
 
     env: gym.Env[Any, Any] = gym.make("ZeroSearch-v0", disable_env_checker=True, **given)

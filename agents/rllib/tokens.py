@@ -99,7 +99,7 @@ class FixedLengthTokens(gym.ObservationWrapper[Any, str, str], gym.utils.RecordC
         self.vocab_size = self._num_ids + _FIRST
         self._prompt = ""
         self._question: list[int] = []
-        self.observation_space = (  # type: ignore[assignment]
+        self.observation_space = (
             spaces.Box(0, self.vocab_size - 1, (length,), self._dtype.type)
             if space == "box"
             else spaces.MultiDiscrete(np.full(length, self.vocab_size), dtype=np.int32)
@@ -136,7 +136,9 @@ class FixedLengthTokens(gym.ObservationWrapper[Any, str, str], gym.utils.RecordC
         ids = [int(number) for number in self._tokenize(text)]
         wrong = next((number for number in ids if not 0 <= number < self._num_ids), None)
         if wrong is not None:
-            raise ConfigError(f"The tokenizer gave the id {wrong}, and vocab_size={self._num_ids} has 0 to the one below.")
+            raise ConfigError(
+                f"The tokenizer gave the id {wrong}, and vocab_size={self._num_ids} has 0 to the one below."
+            )
         return [number + _FIRST for number in ids]
 
 

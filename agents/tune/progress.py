@@ -13,7 +13,7 @@ from agents.tune.trial import NO_METRIC
 __all__ = ["StopsWithoutMetric", "Tells"]
 
 
-class Tells(tune.Callback):  # type: ignore[misc]
+class Tells(tune.Callback):
     """Says a line when a trial begins, ends or fails.
 
     Args:
@@ -49,7 +49,7 @@ class Tells(tune.Callback):  # type: ignore[misc]
         self._say(f"{_name(trial)} failed; the others go on. What it said is in {trial.error_file}.")
 
 
-class StopsWithoutMetric(tune.Stopper):  # type: ignore[misc]
+class StopsWithoutMetric(tune.Stopper):
     """Ends the sweep if training steps don't have what trials are compared by."""
 
     def __init__(self) -> None:

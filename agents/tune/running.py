@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ def sweep(
     overwrite: bool = False,
     say: Say | None = None,
 ) -> dict[str, Any]:
-    """Search through training settings with Ray Tune; each trial is a run of `agents.train.train` in a folder of its own.
+    """Search through training settings with Ray Tune; each trial is a run of `agents.train.train` in its own folder.
 
         <root>/<name>/
           sweep.json       the sweep's settings
@@ -135,7 +136,7 @@ _FREE = {("sweep", "max_concurrent"), ("sweep", "cpus_per_trial"), ("sweep", "gp
 
 @contextmanager
 def _local_ray() -> Iterator[None]:
-    """Ray, on this machine's loopback alone unless there is a cluster (RAY_ADDRESS, or one that is connected already)."""
+    """Ray, on this machine's loopback alone unless there is a cluster (RAY_ADDRESS, or one that is connected)."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # paths in settings stay what they are
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", _SNAPSHOT_S)
@@ -155,7 +156,7 @@ def _local_ray() -> Iterator[None]:
             "_node_ip_address": "127.0.0.1",
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
-    ray.init(log_to_driver=False, logging_level="ERROR", **options)
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     try:
         yield
     finally:
@@ -177,7 +178,7 @@ def _fit(given: Sweep, space: dict[str, Any], folder: Path, total: int, say: Say
     from agents.tune.trial import TrainingTrial
 
     settings = given.settings
-    scheduler: Any = FIFOScheduler()
+    scheduler: Any = FIFOScheduler()  # type: ignore[no-untyped-call]
     if settings.scheduler == "asha":
         scheduler = ASHAScheduler(
             time_attr="steps",
@@ -203,9 +204,7 @@ def _fit(given: Sweep, space: dict[str, Any], folder: Path, total: int, say: Say
                 mode=settings.mode,
                 num_samples=settings.num_samples,
                 scheduler=scheduler,
-                search_alg=BasicVariantGenerator(
-                    random_state=settings.seed, max_concurrent=settings.max_concurrent
-                ),
+                search_alg=BasicVariantGenerator(random_state=settings.seed, max_concurrent=settings.max_concurrent),
                 trial_dirname_creator=lambda trial: f"trial_{trial.trial_id.rpartition('_')[2]}",
             ),
             run_config=tune.RunConfig(
@@ -230,8 +229,8 @@ def _record(given: Sweep, results: Any, folder: Path, total: int) -> dict[str, A
         metrics = result.metrics or {}
         if metrics.get("status") == NO_METRIC:
             raise ConfigError(
-                f"A training step of these runs has no metric {settings.metric!r}: it has {metrics['reason']}. Name one "
-                "of them in [sweep], and begin again with --overwrite."
+                f"A training step of these runs has no metric {settings.metric!r}: it has {metrics['reason']}. "
+                "Name one of them in [sweep], and begin again with --overwrite."
             )
         finished = metrics.get("status") == "finished"
         status = "failed" if result.error else metrics.get("status", "failed")
@@ -242,7 +241,9 @@ def _record(given: Sweep, results: Any, folder: Path, total: int) -> dict[str, A
                 "steps": metrics.get("steps", 0),
                 "settings": {name: value for name, value in (result.config or {}).items() if "." in name},
                 settings.metric: metrics.get(settings.metric),
-                "after": {name[6:]: value for name, value in metrics.items() if name.startswith("after/")} if finished else {},
+                "after": {name[6:]: value for name, value in metrics.items() if name.startswith("after/")}
+                if finished
+                else {},
                 **({"reason": metrics["reason"]} if "reason" in metrics else {}),
                 **({"reason": str(result.error).strip().splitlines()[-1]} if result.error else {}),
             }

@@ -13,6 +13,7 @@ from typing import Any
 
 from agents.config import merge_layers, preset_names
 from agents.config_files import Layer, read_file, read_preset
+from agents.metrics import METRICS
 from zs_env.curriculum import check_whole
 from zs_env.errors import ConfigError
 
@@ -29,8 +30,8 @@ class SweepSettings:
         num_samples: How often the space is drawn from; a grid is gone through that often.
         scheduler: "asha", which stops trials early that are behind, or "none".
         grace_steps: Training steps that each trial takes before it may be stopped.
-        reduction_factor: Of the trials that come as far as a rung, one in so many goes on. Rungs are at grace_steps, and
-            each so many times further on.
+        reduction_factor: Of the trials that come as far as a rung, one in so many goes on. Rungs are at grace_steps,
+            and each so many times further on.
         seed: What the draws from the space come from. A trial's own seed is [run] seed.
         cpus_per_trial: CPUs that a trial reserves; fractions let several share one.
         gpus_per_trial: GPUs that a trial reserves.
@@ -49,8 +50,11 @@ class SweepSettings:
     max_concurrent: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.metric, str) or not self.metric:
-            raise ConfigError(f"metric is the name of one of a training step's metrics; got {self.metric!r}.")
+        if self.metric not in METRICS:
+            raise ConfigError(
+                f"metric must be one of a training step's{perhaps(self.metric, list(METRICS))}: {', '.join(METRICS)}; "
+                f"got {self.metric!r}."
+            )
         for name, known in (("mode", ("max", "min")), ("scheduler", ("asha", "none"))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} must be one of {', '.join(map(repr, known))}; got {getattr(self, name)!r}.")
@@ -67,8 +71,8 @@ class SweepSettings:
         cpus = os.cpu_count() or 1
         if self.cpus_per_trial > cpus and "RAY_ADDRESS" not in os.environ:
             raise ConfigError(
-                f"cpus_per_trial={self.cpus_per_trial:g} is more than this machine's {cpus}: no trial would ever start. "
-                "Give less, or a cluster's RAY_ADDRESS."
+                f"cpus_per_trial={self.cpus_per_trial:g} is more than this machine's {cpus}: no trial would ever "
+                "start. Give less, or a cluster's RAY_ADDRESS."
             )
 
 
@@ -91,6 +95,12 @@ class Sweep:
         return {"sweep": asdict(self.settings), "space": dict(self.space), "sections": dict(self.sections)}
 
 
+def perhaps(name: object, known: list[str]) -> str:
+    """What a mistyped name may have been meant as, for an error."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
 def make_settings(values: Any, *, origin: str) -> SweepSettings:
     """The section [sweep].
 
@@ -102,9 +112,9 @@ def make_settings(values: Any, *, origin: str) -> SweepSettings:
         raise ConfigError(f"{origin}: [sweep] is a section of keys and values; got {values!r}.")
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            perhaps = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ConfigError(f"{origin}: [sweep] has no {name!r}{perhaps}. It has: {', '.join(known)}.")
+            raise ConfigError(
+                f"{origin}: [sweep] has no {name!r}{perhaps(name, known)}. It has: {', '.join(known)}."
+            )
     try:
         return SweepSettings(**values)
     except ConfigError as error:

@@ -23,7 +23,7 @@ KINDS = {
 """What a setting's values may be, and what the list after it means."""
 
 _FIXED = {
-    "training.total_steps": "how long a trial may train is the same for all; which ones stop earlier the scheduler says",
+    "training.total_steps": "how long a trial may train is the same for all; the scheduler says which stop earlier",
     "run.checkpoint_every": "it changes nothing that could be compared",
     "run.keep_checkpoints": "it changes nothing that could be compared",
 }
@@ -49,7 +49,7 @@ class Dimension:
 
     @property
     def name(self) -> str:
-        """ "section.key"."""
+        """Its section and key, with a dot between."""
         return f"{self.section}.{self.key}"
 
     def to_tune(self) -> Any:
@@ -93,9 +93,7 @@ def _read_dimension(name: str, spec: Any, origin: str) -> Dimension:
     types = get_type_hints(TrainConfig)
     section, _, key = name.partition(".")
     if section not in types or not key:
-        raise ConfigError(
-            f'{origin}: {name!r} is no setting: write "section.key". Sections: {", ".join(types)}.'
-        )
+        raise ConfigError(f'{origin}: {name!r} is no setting: write "section.key". Sections: {", ".join(types)}.')
     known = [item.name for item in fields(types[section])]
     if key not in known:
         raise ConfigError(f"{origin}: [{section}] has no {key!r}. It has: {', '.join(known)}.")
@@ -103,7 +101,8 @@ def _read_dimension(name: str, spec: Any, origin: str) -> Dimension:
         raise ConfigError(f"{origin}: {name} can't be searched through: {_FIXED[name]}.")
     if not isinstance(spec, Mapping) or len(spec) != 1 or not set(spec) <= set(KINDS):
         raise ConfigError(
-            f"{origin}: {name} needs one of {', '.join(KINDS)}, with a list: {name} = {{ choice = [1, 2] }}; got {spec!r}."
+            f"{origin}: {name} needs one of {', '.join(KINDS)}, with a list: {name} = {{ choice = [1, 2] }}; "
+            f"got {spec!r}."
         )
     ((kind, values),) = spec.items()
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
@@ -114,14 +113,14 @@ def _read_dimension(name: str, spec: Any, origin: str) -> Dimension:
 
 
 def _check_range(where: str, kind: str, values: Sequence[Any]) -> None:
-    numbers: tuple[type, ...] = (int,) if "int" in kind else (int, float)
-    right = len(values) == 2 and all(
-        isinstance(value, numbers) and not isinstance(value, bool) and math.isfinite(value) for value in values
-    )
+    numbers = (int,) if "int" in kind else (int, float)
+    right = len(values) == 2 and all(type(value) in numbers and math.isfinite(value) for value in values)
     if not right or values[0] >= values[1] or ("log" in kind and values[0] <= 0):
         what = "two whole numbers" if "int" in kind else "two numbers"
         above = ", above 0," if "log" in kind else ""
-        raise ConfigError(f"{where}: {kind} is {KINDS[kind]}: {what}{above} the smaller one first; got {list(values)!r}.")
+        raise ConfigError(
+            f"{where}: {kind} is {KINDS[kind]}: {what}{above} the smaller one first; got {list(values)!r}."
+        )
 
 
 def lay_over(base: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> Sections:

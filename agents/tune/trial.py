@@ -53,7 +53,7 @@ class _HandOver:
             self._board.close()
 
 
-class TrainingTrial(tune.Trainable):  # type: ignore[misc]
+class TrainingTrial(tune.Trainable):
     """Trains by a sweep's settings and a trial's own, and reports each step.
 
     Its state is its run's folder, and not a checkpoint of Tune's: a trial that is begun again goes on from its run's
@@ -61,7 +61,9 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     and the run is saved.
     """
 
-    def setup(self, config: dict[str, Any], *, root: str, sections: Mapping[str, Any], metric: str) -> None:
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], *, root: str, sections: Mapping[str, Any], metric: str
+    ) -> None:
         """Begin the run, or go on with it."""
         self._metric = metric
         number = self.trial_id.rpartition("_")[2]
@@ -80,9 +82,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     def _train(self) -> None:
         results = self._hand_over.results
         try:
-            summary = _once_free(
-                lambda: train(self._config, self._run, logger=self._hand_over, stop=self._signals)
-            )
+            summary = _once_free(lambda: train(self._config, self._run, logger=self._hand_over, stop=self._signals))
             results.put(("end", summary))
         except Interrupted:
             results.put(("stopped", None))

@@ -116,13 +116,20 @@ def test_slots_are_searches_and_then_candidates_the_best_supported_first() -> No
     assert info["action_mask"].tolist() == [1, 1, 0, 0, 0, 0, 0, 1]
     observation, *_, info = env.step(1)
     assert engine.queries == ["capital of Dolmira"]
-    assert info["menu"]["searches"] == (QUESTION["question"], "capital of Dolmira", "capital of Karthen", engine.queries[0])
+    assert info["menu"]["searches"] == (
+        QUESTION["question"],
+        "capital of Dolmira",
+        "capital of Karthen",
+        engine.queries[0],
+    )
     assert info["menu"]["answers"] == ("Karthen", "Brunnel", "Ostavia", "Dolmira")
     assert feature(env, observation, "answer 0: share of the query's names in its statement") == 1.0
     assert feature(env, observation, "answer 1: share of the query's names in its statement") == 0.0
     assert feature(env, observation, "answer 1: its statement holds the relation") == 1.0
     assert feature(env, observation, "answer 3: is in the question") == 1.0
-    assert feature(env, observation, "{relation} of {entity}: share of turns in which it was asked") == pytest.approx(0.2)
+    assert feature(env, observation, "{relation} of {entity}: share of turns in which it was asked") == pytest.approx(
+        0.2
+    )
     _, reward, terminated, _, info = env.step(4)
     assert (reward, terminated, info["answer"]) == (1.0, True, "Karthen")
 

@@ -96,9 +96,7 @@ def test_ids_outside_the_vocabulary_are_told() -> None:
 
 
 def test_multi_discrete_and_float_say_the_same_as_int() -> None:
-    seen = [
-        make(tokens=tokens).reset(seed=0)[0] for tokens in ({}, {"space": "multi_discrete"}, {"dtype": "float32"})
-    ]
+    seen = [make(tokens=tokens).reset(seed=0)[0] for tokens in ({}, {"space": "multi_discrete"}, {"dtype": "float32"})]
     assert [ids.dtype for ids in seen] == [np.int32, np.int32, np.float32]
     assert np.array_equal(seen[0], seen[1])
     assert np.array_equal(seen[0], seen[2])

@@ -26,7 +26,7 @@ def test_a_space_is_read_with_and_without_quotes() -> None:
     ("space", "message"),
     [
         ({}, "at least one setting"),
-        ({"learning_rate": RATE}, "write \"section.key\""),
+        ({"learning_rate": RATE}, 'write "section.key"'),
         ({"optimiser.learning_rate": RATE}, "Sections: run, model"),
         ({"optimizer.rate": RATE}, "\\[optimizer\\] has no 'rate'. It has: kind, masters, learning_rate"),
         ({"training.total_steps": {"choice": [1, 2]}}, "can't be searched through: how long"),
@@ -91,7 +91,7 @@ def test_tune_draws_what_the_space_says() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"metric": ""}, "metric"),
+        ({"metric": "exactmatch"}, "did you mean 'exact_match'.*reward_mean"),
         ({"mode": "best"}, "'max', 'min'; got 'best'"),
         ({"scheduler": "pbt"}, "'asha', 'none'"),
         ({"num_samples": 0}, "num_samples"),
@@ -148,9 +148,7 @@ def test_a_wrong_file_is_told(old: str, new: str, message: str, tmp_path: Path) 
 def given(**settings: Any) -> Sweep:
     sections = load_preset("quickstart")
     sections["training"]["total_steps"] = 10
-    return Sweep(
-        settings=SweepSettings(**settings), space={"optimizer.learning_rate": RATE}, sections=sections
-    )
+    return Sweep(settings=SweepSettings(**settings), space={"optimizer.learning_rate": RATE}, sections=sections)
 
 
 def test_what_can_not_work_is_told_before_anything_starts(tmp_path: Path) -> None:
@@ -194,7 +192,12 @@ def test_a_table_shows_the_trials_of_a_record() -> None:
         }
         for i, (status, steps, value) in enumerate([("finished", 9, 0.25), ("stopped early", 3, None)])
     ]
-    record = {"metric": "exact_match", "total_steps": 9, "trials": trials, "steps": {"taken": 12, "without_stopping": 18}}
+    record = {
+        "metric": "exact_match",
+        "total_steps": 9,
+        "trials": trials,
+        "steps": {"taken": 12, "without_stopping": 18},
+    }
     lines = table(record).splitlines()
     assert lines[0].split("  ")[0] == "trial"
     assert lines[1].split() == ["trial_00000", "finished", "9/9", "0.25", "0.5", "0.001"]

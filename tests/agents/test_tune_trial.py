@@ -112,7 +112,7 @@ def test_a_trial_that_diverges_is_a_bad_trial_and_no_failure(model: Path, tmp_pa
 
 
 def test_a_metric_that_is_none_is_told_at_the_first_step(model: Path, tmp_path: Path) -> None:
-    (result,) = to_the_end(trial_of(tmp_path, model, metric="accuracy"))
+    (result,) = to_the_end(trial_of(tmp_path, model, metric="value_loss"))
     assert result["status"] == NO_METRIC
     assert "reward_mean" in result["reason"]
 
