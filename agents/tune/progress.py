@@ -10,7 +10,7 @@ from ray import tune
 
 from agents.tune.trial import NO_METRIC
 
-__all__ = ["StopsWithoutMetric", "Tells"]
+__all__ = ["StopsWithoutMetric", "Tells", "name_of"]
 
 
 class Tells(tune.Callback):
@@ -32,7 +32,7 @@ class Tells(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial begins, or goes on."""
         settings = ", ".join(f"{name} = {_shown(value)}" for name, value in trial.config.items())
-        self._say(f"{_name(trial)} begins: {settings}")
+        self._say(f"{name_of(trial)} begins: {settings}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial has ended, or was stopped."""
@@ -40,13 +40,13 @@ class Tells(tune.Callback):
         status = "stopped early" if result.get("status") == "training" else result.get("status")
         value = result.get(self._metric)
         self._say(
-            f"{_name(trial)} {status} after {result.get('steps', 0)} of {self._total} steps"
+            f"{name_of(trial)} {status} after {result.get('steps', 0)} of {self._total} steps"
             + (f", {self._metric} {value:.3f}" if isinstance(value, float) else "")
         )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial has failed."""
-        self._say(f"{_name(trial)} failed; the others go on. What it said is in {trial.error_file}.")
+        self._say(f"{name_of(trial)} failed; the others go on. What it said is in {trial.error_file}.")
 
 
 class StopsWithoutMetric(tune.Stopper):
@@ -69,7 +69,8 @@ def _tell(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def _name(trial: Any) -> str:
+def name_of(trial: Any) -> str:
+    """The name of a trial's run."""
     return f"trial_{trial.trial_id.rpartition('_')[2]}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,19 +13,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agents.files import write_json
-from agents.runs import RunFolder, describe_machine
+from agents.files import remove, write_json
+from agents.interrupts import Interrupted
+from agents.runs import RunFolder, describe_machine, hold_lock
 from agents.tune.settings import Sweep, SweepSettings
 from agents.tune.space import check_space, read_space, tune_space
 from zs_env.errors import ConfigError, require
 
-__all__ = ["SCHEMA", "SWEEP_FILE", "sweep"]
+__all__ = ["SCHEMA", "SWEEP_FILE", "UNFINISHED", "sweep"]
 
 SCHEMA = "zerosearch.sweep/1"
 """The version of `results.json`'s schema."""
 
 SWEEP_FILE = "sweep.json"
+UNFINISHED = "unfinished"
+"""The status of a trial that `resume` would go on with."""
+
 _EXPERIMENT = "tune"
+_LOCK = ".lock"
 _SNAPSHOT_S = "5"
 _OBJECT_STORE_BYTES = 200_000_000
 
@@ -64,7 +70,9 @@ def sweep(
 
     Raises:
         ConfigError: A setting or a combination is wrong. Nothing has been started then.
+        Interrupted: It was stopped by Ctrl-C. What there is, is saved.
         MissingPackageError: Ray Tune isn't installed.
+        RunBusyError: Another process is at this sweep.
     """
     tell = say or (lambda line: None)
     space = read_space(given.space)
@@ -78,17 +86,27 @@ def sweep(
             "ever be stopped. Give fewer, or scheduler = 'none'."
         )
     folder = root.absolute() / name
-    _prepare(folder, given, name, root, resume=resume, overwrite=overwrite)
+    _check_folder(folder, given, name, root, resume=resume, overwrite=overwrite)
     require("ray.tune", needed_for="A sweep", install='pip install "zerosearch-env[ray]"')
-    with _local_ray():
-        results = _fit(given, tune_space(space), folder, total, tell)
-    record = _record(given, results, folder, total)
-    write_json(folder / "results.json", record)
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_lock(folder / _LOCK):
+        if not resume:
+            for path in folder.iterdir():
+                if path.name != _LOCK:
+                    remove(path)
+            write_json(folder / SWEEP_FILE, given.record())
+        with _local_ray():
+            results = _fit(given, tune_space(space), folder, total, tell)
+        record = _record(given, results, total)
+        write_json(folder / "results.json", record)
+    wanted = settings.num_samples * math.prod(len(one.values) for one in space if one.kind == "grid")
+    if len(record["trials"]) < wanted or any(trial["status"] == UNFINISHED for trial in record["trials"]):
+        raise Interrupted(f"The sweep in {folder} isn't finished. Go on with it by --resume.")
     return record
 
 
-def _prepare(folder: Path, given: Sweep, name: str, root: Path, *, resume: bool, overwrite: bool) -> None:
-    """Check that the folder may be used, and write down what is to be done in it."""
+def _check_folder(folder: Path, given: Sweep, name: str, root: Path, *, resume: bool, overwrite: bool) -> None:
+    """Check that the folder may be used."""
     if resume and overwrite:
         raise ConfigError("Give either --resume or --overwrite, not both: one goes on, the other begins anew.")
     file, record = folder / SWEEP_FILE, json.loads(json.dumps(given.record()))
@@ -104,7 +122,7 @@ def _prepare(folder: Path, given: Sweep, name: str, root: Path, *, resume: bool,
             )
         return
     RunFolder(name, root=folder)  # checks that it is a plain name and can be written, and makes nothing
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name != _LOCK for path in folder.iterdir()):
         if not file.is_file():
             raise ConfigError(f"{str(folder)!r} exists and is no sweep's folder: choose another --run-name.")
         if not overwrite:
@@ -112,9 +130,6 @@ def _prepare(folder: Path, given: Sweep, name: str, root: Path, *, resume: bool,
                 f"The sweep {str(folder)!r} exists. Choose another --run-name, give --resume to go on with it, or "
                 "--overwrite to replace it."
             )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, record)
 
 
 def _changes(began: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -125,13 +140,9 @@ def _changes(began: dict[str, Any], now: dict[str, Any]) -> list[str]:
         changed += [
             f"[{part}] {name} was {was.get(name)!r} and is now {is_now.get(name)!r}"
             for name in sorted({*was, *is_now})
-            if was.get(name) != is_now.get(name) and (part, name) not in _FREE
+            if was.get(name) != is_now.get(name)
         ]
     return changed
-
-
-_FREE = {("sweep", "max_concurrent"), ("sweep", "cpus_per_trial"), ("sweep", "gpus_per_trial")}
-"""What may change when a sweep goes on: only what runs beside what depends on it."""
 
 
 @contextmanager
@@ -174,7 +185,7 @@ def _fit(given: Sweep, space: dict[str, Any], folder: Path, total: int, say: Say
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
     from ray.tune.search.basic_variant import BasicVariantGenerator
 
-    from agents.tune.progress import StopsWithoutMetric, Tells
+    from agents.tune.progress import StopsWithoutMetric, Tells, name_of
     from agents.tune.trial import TrainingTrial
 
     settings = given.settings
@@ -205,7 +216,7 @@ def _fit(given: Sweep, space: dict[str, Any], folder: Path, total: int, say: Say
                 num_samples=settings.num_samples,
                 scheduler=scheduler,
                 search_alg=BasicVariantGenerator(random_state=settings.seed, max_concurrent=settings.max_concurrent),
-                trial_dirname_creator=lambda trial: f"trial_{trial.trial_id.rpartition('_')[2]}",
+                trial_dirname_creator=name_of,
             ),
             run_config=tune.RunConfig(
                 name=_EXPERIMENT,
@@ -219,24 +230,27 @@ def _fit(given: Sweep, space: dict[str, Any], folder: Path, total: int, say: Say
     return tuner.fit()
 
 
-def _record(given: Sweep, results: Any, folder: Path, total: int) -> dict[str, Any]:
+def _record(given: Sweep, results: Any, total: int) -> dict[str, Any]:
     """All trials, the best first."""
+    from agents.tune.progress import name_of
     from agents.tune.trial import NO_METRIC
 
     settings: SweepSettings = given.settings
     trials = []
-    for result in results:
+    for result, trial in zip(results, results._experiment_analysis.trials, strict=True):
         metrics = result.metrics or {}
         if metrics.get("status") == NO_METRIC:
             raise ConfigError(
                 f"A training step of these runs has no metric {settings.metric!r}: it has {metrics['reason']}. "
                 "Name one of them in [sweep], and begin again with --overwrite."
             )
-        finished = metrics.get("status") == "finished"
         status = "failed" if result.error else metrics.get("status", "failed")
+        if trial.status not in (trial.TERMINATED, trial.ERROR):
+            status = UNFINISHED
+        finished = status == "finished"
         trials.append(
             {
-                "run": metrics.get("run"),
+                "run": name_of(trial),
                 "status": "stopped early" if status == "training" else status,
                 "steps": metrics.get("steps", 0),
                 "settings": {name: value for name, value in (result.config or {}).items() if "." in name},

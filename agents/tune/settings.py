@@ -112,9 +112,7 @@ def make_settings(values: Any, *, origin: str) -> SweepSettings:
         raise ConfigError(f"{origin}: [sweep] is a section of keys and values; got {values!r}.")
     for name in values:
         if name not in known:
-            raise ConfigError(
-                f"{origin}: [sweep] has no {name!r}{perhaps(name, known)}. It has: {', '.join(known)}."
-            )
+            raise ConfigError(f"{origin}: [sweep] has no {name!r}{perhaps(name, known)}. It has: {', '.join(known)}.")
     try:
         return SweepSettings(**values)
     except ConfigError as error:

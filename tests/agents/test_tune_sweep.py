@@ -116,13 +116,14 @@ def test_a_sweep_whose_driver_is_killed_goes_on_to_the_same_results(tmp_path: Pa
     assert timeless[0] == timeless[1]
     assert [trial["status"] for trial in timeless[0]] == ["finished", "finished"]
 
-    _, told = finish(start(file, killed, "--resume"))  # there is nothing to go on with, and it says what was found
+    found = results_of(killed)
+    finish(start(file, killed, "--resume"))  # there is nothing to go on with: it says again what was found
     assert (first / "summary.json").stat().st_mtime_ns == finished
-    assert results_of(killed) == results_of(killed)
+    assert results_of(killed) == found
 
 
 def test_asha_stops_what_is_behind_and_leaves_whole_runs(tmp_path: Path) -> None:
-    """Two trials are equal but for their learning rate's sign of sense: the worse one is stopped at the first rung."""
+    """Trials are compared by their learning rate, so that it is known which is behind at the first rung."""
     file = tmp_path / "sweep.toml"
     asha = FILE.replace('"none"', '"asha"\ngrace_steps = 1\nmetric = "learning_rate"').replace(
         "loguniform = [1e-5, 1e-3]", "grid = [1e-3, 1e-5]"
@@ -140,6 +141,24 @@ def test_asha_stops_what_is_behind_and_leaves_whole_runs(tmp_path: Path) -> None
     assert len(metrics_of(run)) == 1
     assert not [name for name in os.listdir(run / "checkpoints") if name.startswith(".")]
     assert "stopped early after 1 of 4 steps" in told
+
+
+def test_ctrl_c_leaves_a_sweep_that_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text(FILE)
+    first = tmp_path / "sweep" / "trial_00000"
+    process = start(file, tmp_path)
+    wait_for(process, lambda: num_lines(first / "metrics.jsonl") >= 2)
+    _, told = finish(start(file, tmp_path, "--resume"), code=2)
+    assert "is being written by another process" in told
+    process.send_signal(signal.SIGINT)
+    _, told = finish(process, code=130)
+    assert "Go on with it by --resume" in told
+    (trial,) = results_of(tmp_path)
+    assert (trial["run"], trial["status"]) == ("trial_00000", "unfinished")
+    assert not (first / "summary.json").exists()
+    finish(start(file, tmp_path, "--resume"))
+    assert [trial["status"] for trial in results_of(tmp_path)] == ["finished", "finished"]
 
 
 def test_a_metric_that_these_runs_lack_ends_the_sweep_with_an_error(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ def run(*flags: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment | {"OMP_NUM_THREADS": "1"})
 
 
-@pytest.mark.parametrize("flags", [["--noise", "2"], ["--iterations", "0"], ["--seed", "-1"], ["--json", "no/such/file"]])
+@pytest.mark.parametrize(
+    "flags", [["--noise", "2"], ["--iterations", "0"], ["--seed", "-1"], ["--json", "no/such/file"]]
+)
 def test_wrong_flags_are_told_before_ray_starts(flags: list[str], tmp_path: Path) -> None:
     done = run(*flags, cwd=tmp_path)
     assert done.returncode == 2

@@ -22,4 +22,6 @@ def test_it_sweeps_from_another_folder_and_has_nothing_left_to_do_then(tmp_path:
         assert done.returncode == 0, done.stderr
         assert "trial_00000" in done.stdout
     record = json.loads((tmp_path / "runs" / "tune_asha" / "results.json").read_text())
-    assert [set(trial["settings"]) for trial in record["trials"]] == [{"optimizer.learning_rate", "training.clip_high"}] * 2
+    assert [set(trial["settings"]) for trial in record["trials"]] == [
+        {"optimizer.learning_rate", "training.clip_high"}
+    ] * 2
