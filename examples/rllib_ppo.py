@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # else Ray listens on all interfaces
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do anyway, and else warns of
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs from anywhere
 
 from agents.rllib import BASELINES, make_env, play, register_env
-from zs_env.errors import ZeroSearchError
+from zs_env.errors import ZeroSearchError, require
 from zs_env.questions import load_questions
 
 LEARNED = "PPO"
@@ -117,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if options.smoke:
         options.iterations = 2
 
+    require("torch", needed_for="RLlib's PPO", install="pip install torch")
     register_env("ZeroSearch-v0")
     import ray
 

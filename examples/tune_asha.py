@@ -1,8 +1,8 @@
 """Ray Tune searches through settings of `python -m agents train`; ASHA stops early what is behind.
 
-Run it with `python examples/tune_asha.py`; it needs `pip install "zerosearch-env[agents,ray]"`, and takes some minutes
-on two cores. Stop it (Ctrl-C, or kill -9) and run it again with `--resume`: finished trials are not run again, others go
-on from where their runs were. The same without Python: `python -m agents sweep FILE`, see `docs/rllib.md`.
+Run it with `python examples/tune_asha.py`; it needs `pip install "zerosearch-env[agents,ray]"`, and some minutes
+on two cores. Stop it (Ctrl-C, or kill -9) and run it again with `--resume`: finished trials are not run again, others
+go on from where their runs were. The same without Python: `python -m agents sweep FILE`, see `docs/rllib.md`.
 
 What to copy from it: any setting of a run can be searched through by its name, "section.key".
 """

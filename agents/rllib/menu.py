@@ -25,6 +25,7 @@ from agents.rllib.reading import (
 )
 from zs_env.curriculum import check_whole
 from zs_env.errors import ConfigError
+from zs_env.options import EpisodeMaker
 from zs_env.prompts import escape
 from zs_env.rewards import normalize_answer
 
@@ -161,7 +162,7 @@ class ActionMenu(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArg
             raise ConfigError(f"A menu goes around an environment whose actions are text; got {env.action_space}.")
         self.num_question_words = check_whole("num_question_words", num_question_words, least=0)
         self.observes_features, self.mask = observation == "features", bool(mask)
-        self.max_turns: int = env.unwrapped.maker.settings.max_turns  # type: ignore[attr-defined]
+        self.max_turns = _max_turns(env)
         self.slots: tuple[str | None, ...] = ()
         self._notes = _Notes()
         num_slots = len(self.searches) + num_candidates
@@ -308,6 +309,13 @@ class ActionMenu(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArg
         count = len(self.searches)
         menu = {"searches": self.slots[:count], "answers": self.slots[count:]}
         return {**info, "action_mask": self.action_masks().astype(np.int8), "menu": menu}
+
+
+def _max_turns(env: gym.Env[Any, Any]) -> int:
+    maker = getattr(env.unwrapped, "maker", None)
+    if not isinstance(maker, EpisodeMaker):
+        raise ConfigError(f"A menu goes around a ZeroSearch-v0; got {env}.")
+    return maker.settings.max_turns
 
 
 def _note(notes: _Notes, text: str) -> _Candidate:

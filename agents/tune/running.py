@@ -13,10 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agents.config import TrainConfig
 from agents.files import remove, write_json
 from agents.interrupts import Interrupted
 from agents.runs import RunFolder, describe_machine, hold_lock
-from agents.tune.settings import Sweep, SweepSettings
+from agents.tune.settings import Sweep
 from agents.tune.space import check_space, read_space, tune_space
 from zs_env.errors import ConfigError, require
 
@@ -97,7 +98,7 @@ def sweep(
             write_json(folder / SWEEP_FILE, given.record())
         with _local_ray():
             results = _fit(given, tune_space(space), folder, total, tell)
-        record = _record(given, results, total)
+        record = _record(given, results, config)
         write_json(folder / "results.json", record)
     wanted = settings.num_samples * math.prod(len(one.values) for one in space if one.kind == "grid")
     if len(record["trials"]) < wanted or any(trial["status"] == UNFINISHED for trial in record["trials"]):
@@ -230,12 +231,17 @@ def _fit(given: Sweep, space: dict[str, Any], folder: Path, total: int, say: Say
     return tuner.fit()
 
 
-def _record(given: Sweep, results: Any, total: int) -> dict[str, Any]:
+def _record(given: Sweep, results: Any, config: TrainConfig) -> dict[str, Any]:
     """All trials, the best first."""
     from agents.tune.progress import name_of
     from agents.tune.trial import NO_METRIC
 
-    settings: SweepSettings = given.settings
+    settings, total = given.settings, config.training.total_steps
+    searched = {one.name for one in read_space(given.space)}
+    shared = {
+        section: {key: value for key, value in values.items() if f"{section}.{key}" not in searched}
+        for section, values in config.record().items()
+    }
     trials = []
     for result, trial in zip(results, results._experiment_analysis.trials, strict=True):
         metrics = result.metrics or {}
@@ -276,6 +282,6 @@ def _record(given: Sweep, results: Any, total: int) -> dict[str, Any]:
         "total_steps": total,
         "trials": trials,
         "steps": {"taken": sum(trial["steps"] for trial in trials), "without_stopping": total * len(trials)},
-        "settings": {"sweep": asdict(settings), "space": dict(given.space), "sections": dict(given.sections)},
+        "settings": {"sweep": asdict(settings), "space": dict(given.space), "sections": shared},
         "machine": describe_machine(),
     }

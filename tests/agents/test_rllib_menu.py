@@ -246,6 +246,14 @@ def test_a_menu_wants_text_actions_below_it() -> None:
         ActionMenu(ActionMenu(gym.make("ZeroSearch-v0")))  # type: ignore[arg-type]
 
 
+def test_a_menu_is_for_this_environment_alone() -> None:
+    class Other(gym.Env[str, str]):
+        observation_space = action_space = gym.spaces.Text(9)
+
+    with pytest.raises(ConfigError, match="around a ZeroSearch-v0"):
+        ActionMenu(Other())
+
+
 def test_a_question_without_names_leaves_slots_empty() -> None:
     env, _ = menu_over(("Nothing.",))
     _, info = env.reset(options={"question": Question(id="q", question="why?", golden_answers=("x",))})
