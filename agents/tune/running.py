@@ -233,6 +233,8 @@ def _fit(given: Sweep, space: dict[str, Any], folder: Path, total: int, say: Say
 
 def _record(given: Sweep, results: Any, config: TrainConfig) -> dict[str, Any]:
     """All trials, the best first."""
+    from ray.tune import ExperimentAnalysis
+
     from agents.tune.progress import name_of
     from agents.tune.trial import NO_METRIC
 
@@ -242,6 +244,9 @@ def _record(given: Sweep, results: Any, config: TrainConfig) -> dict[str, Any]:
         section: {key: value for key, value in values.items() if f"{section}.{key}" not in searched}
         for section, values in config.record().items()
     }
+    # After Ctrl-C, what is in memory says of trials that they are over; what is on the disk is what `resume` goes by.
+    kept = ExperimentAnalysis(results.experiment_path).trials or []
+    over = {trial.trial_id for trial in kept if trial.status in (trial.TERMINATED, trial.ERROR)}
     trials = []
     for result, trial in zip(results, results._experiment_analysis.trials, strict=True):
         metrics = result.metrics or {}
@@ -251,7 +256,7 @@ def _record(given: Sweep, results: Any, config: TrainConfig) -> dict[str, Any]:
                 "Name one of them in [sweep], and begin again with --overwrite."
             )
         status = "failed" if result.error else metrics.get("status", "failed")
-        if trial.status not in (trial.TERMINATED, trial.ERROR):
+        if trial.trial_id not in over:
             status = UNFINISHED
         finished = status == "finished"
         trials.append(
