@@ -17,6 +17,7 @@ from agents.flags import FLAGS, PLAYING_FLAGS, add_playing_flags, add_train_flag
 from agents.plan import command as plan
 from agents.players import add_player_flags, check_player_flags
 from agents.report_html import command as report
+from agents.tune import command as sweep
 from agents.warmstart import command as warmstart
 from zs_env.curriculum import check_probability, check_whole
 from zs_env.errors import ConfigError, ZeroSearchError
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     warmstart.add_parser(commands)
     export.add_parser(commands)
     report.add_parser(commands)
+    sweep.add_parser(commands)
     plan.add_parser(commands)
     return top
 

@@ -29,7 +29,7 @@ class StopSignals:
     """While it is entered, the first Ctrl-C or SIGTERM inside `deferred` is only noted, for the code to look at.
 
     Outside of `deferred`, and from the second one on, `Interrupted` is raised where the program is. Signals reach the
-    main thread alone: entered elsewhere, this changes nothing.
+    main thread alone: entered elsewhere, none is noted, and `request` is how to stop.
 
     Args:
         say: Is told when a signal is noted.
@@ -60,6 +60,11 @@ class StopSignals:
     def exit_code(self) -> int:
         """What the command ends with."""
         return 128 + (self.received or signal.SIGINT)
+
+    def request(self) -> None:
+        """Ask for a stop at the end of a step, as the first Ctrl-C does; from any thread."""
+        if self.received is None:
+            self.received = signal.SIGTERM
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

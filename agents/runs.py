@@ -50,6 +50,7 @@ __all__ = [
     "TensorBoardLogger",
     "checkpoint_settings",
     "describe_machine",
+    "hold_lock",
     "read_checkpoint_settings",
     "write_json",
 ]
@@ -212,7 +213,7 @@ class RunFolder:
         """
         replaced = not self.resume and self._check()
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.path / ".lock")
+        self._lock = hold_lock(self.path / ".lock")
         if replaced:
             # What makes it a run's folder goes last, so that a kill in the middle leaves one that can be replaced.
             for path in sorted(self._content(), key=lambda path: path.name in ("config.json", "start.json")):
@@ -272,8 +273,12 @@ class RunFolder:
         write_trajectories(self.path / "trajectories.jsonl", trajectories, step=step)
 
 
-def _lock(path: Path) -> IO[bytes]:
-    """Hold a file's lock until it is closed. The kernel lets it go when the process ends, however it ends."""
+def hold_lock(path: Path) -> IO[bytes]:
+    """Hold a file's lock until it is closed. The kernel lets it go when the process ends, however it ends.
+
+    Raises:
+        RunBusyError: Another process holds it.
+    """
     file = path.open("ab")
     if sys.platform != "win32":
         import fcntl

@@ -55,6 +55,7 @@ def train(
     say: Say | None = None,
     executor_for: Callable[[TrainConfig, Policy, SearchEngine], Executor] | None = None,
     before: Mapping[str, Any] | None = None,
+    stop: StopSignals | None = None,
 ) -> dict[str, Any]:
     """Train by the settings, and leave everything in the run's folder; or go on with a run that was stopped.
 
@@ -67,16 +68,17 @@ def train(
         say: Is told what is going on, in a line or two; nothing if left out.
         executor_for: What makes the executor; left out, the one that the settings name.
         before: What was measured of the same model on the same questions already, instead of measuring it again.
+        stop: What notes Ctrl-C and SIGTERM; given, its `request` stops the run from another thread, as the first does.
 
     Returns:
         The record that `summary.json` holds.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; see `TrainingLoop.run` for other errors of a step.
+        Interrupted: Ctrl-C, SIGTERM, or a request; see `TrainingLoop.run` for other errors of a step.
     """
     tell = say or (lambda line: None)
     try:
-        with StopSignals(tell) as signals, ExitStack() as closing:
+        with stop or StopSignals(tell) as signals, ExitStack() as closing:
             training = _Run(config, run, tell, signals, closing)
             try:
                 return training.train(logger, executor_for, before)
