@@ -47,6 +47,11 @@ class _HandOver:
         self.results.put(("step", (step + 1, dict(metrics))))
         self.go_on.acquire()
 
+    def rewind(self, step: int) -> None:
+        """The run went back: TensorBoard is told, and Tune sees the steps from there on once more."""
+        if self._board is not None:
+            self._board.rewind(step)
+
     def close(self) -> None:
         """Close TensorBoard's file."""
         if self._board is not None:
