@@ -56,12 +56,6 @@ def test_stale_episodes_are_corrected_for() -> None:
     assert config("ray", {"max_staleness": 1}, training={"old_logprobs": "recomputed", "importance_cap": 2.0})
 
 
-def test_simulators_are_started_or_named() -> None:
-    search = {"mode": "simulate_prompt", "simulation_llm": "some/model", "base_url": "http://127.0.0.1:1/v1"}
-    with pytest.raises(ConfigError, match="num_simulators=1 starts the simulator's servers, and base_url names one"):
-        config("ray", {"num_simulators": 1}, search=search)
-
-
 def test_an_unknown_executor() -> None:
     with pytest.raises(ConfigError, match="'slurm'"):
         config("slurm", {})
