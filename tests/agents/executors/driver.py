@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
-from tests.agents.executors.scaled import LIMIT_S, until, with_mark
+from tests.agents.executors.scaled import LIMIT_S, title_of, until, with_mark
 
 
 class Driver:
@@ -66,7 +67,10 @@ class Driver:
 
     def until_all_ended(self, limit_s: float = 60.0) -> None:
         """Nothing that it started is left."""
-        until(lambda: not self.processes, "no process of the run is left", limit_s=limit_s)
+        deadline = time.monotonic() + limit_s
+        while left := self.processes:
+            assert time.monotonic() < deadline, [title_of(pid) for pid in left]
+            time.sleep(0.1)
 
     def close(self) -> None:
         """End it with everything that it started."""
