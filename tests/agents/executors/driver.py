@@ -65,8 +65,11 @@ class Driver:
         """Its exit code."""
         return self.process.wait(limit_s)
 
-    def until_all_ended(self, limit_s: float = 60.0) -> None:
-        """Nothing that it started is left."""
+    def until_all_ended(self, limit_s: float = 240.0) -> None:
+        """Nothing that it started is left: soon but for Ray's agents, which look for a killed head for a minute."""
+        agents = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+        others = lambda: [pid for pid in self.processes if title_of(pid) not in ("", *agents)]  # noqa: E731
+        until(lambda: not others(), "no process of the run is left but Ray's agents", limit_s=60.0)
         deadline = time.monotonic() + limit_s
         while left := self.processes:
             assert time.monotonic() < deadline, [title_of(pid) for pid in left]
