@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
-from tests.agents.executors.scaled import LIMIT_S, until, with_mark
+from tests.agents.executors.scaled import LIMIT_S, title_of, until, with_mark
 
 
 class Driver:
@@ -64,9 +65,15 @@ class Driver:
         """Its exit code."""
         return self.process.wait(limit_s)
 
-    def until_all_ended(self, limit_s: float = 60.0) -> None:
-        """Nothing that it started is left."""
-        until(lambda: not self.processes, "no process of the run is left", limit_s=limit_s)
+    def until_all_ended(self, limit_s: float = 240.0) -> None:
+        """Nothing that it started is left: soon but for Ray's agents, which look for a killed head for a minute."""
+        agents = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+        others = lambda: [pid for pid in self.processes if title_of(pid) not in ("", *agents)]  # noqa: E731
+        until(lambda: not others(), "no process of the run is left but Ray's agents", limit_s=60.0)
+        deadline = time.monotonic() + limit_s
+        while left := self.processes:
+            assert time.monotonic() < deadline, [title_of(pid) for pid in left]
+            time.sleep(0.1)
 
     def close(self) -> None:
         """End it with everything that it started."""
