@@ -20,11 +20,10 @@ import torch
 
 from agents.executors.placement import Node
 from agents.executors.settings import ScaleSettings
+from agents.loopback import LOOPBACK, check_loopback, stay_on_loopback
 from zs_env.errors import ConfigError, require
 
-__all__ = ["LOOPBACK", "Cluster"]
-
-LOOPBACK = "127.0.0.1"
+__all__ = ["Cluster"]
 
 _NOT_SENT = [".git", ".venv", "runs", "site", "build", "dist", "tests", "*.egg-info", "benchmarks/results"]
 """What other machines don't need of the checkout."""
@@ -60,7 +59,7 @@ class Cluster:
         else:
             # Before the import: else a local Ray listens on all interfaces, whatever address it is told. (A process
             # of a cluster would take itself for 127.0.0.1, where no other machine finds it.)
-            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+            stay_on_loopback()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # A thread that asks for something after the end would start another cluster, with all defaults.
         os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
@@ -85,6 +84,7 @@ class Cluster:
                     _node_ip_address=LOOPBACK,
                     **options,
                 )
+            check_loopback(self.ray)
             return
         _check_reachable(str(scale.address))
         root = Path(__file__).parents[2]

@@ -16,6 +16,7 @@ from typing import Any
 from agents.config import TrainConfig
 from agents.files import remove, write_json
 from agents.interrupts import Interrupted
+from agents.loopback import LOOPBACK, check_loopback, stay_on_loopback
 from agents.runs import RunFolder, describe_machine, hold_lock
 from agents.tune.settings import Sweep
 from agents.tune.space import check_space, read_space, tune_space
@@ -149,7 +150,6 @@ def _changes(began: dict[str, Any], now: dict[str, Any]) -> list[str]:
 @contextmanager
 def _local_ray() -> Iterator[None]:
     """Ray, on this machine's loopback alone unless there is a cluster (RAY_ADDRESS, or one that is connected)."""
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # paths in settings stay what they are
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", _SNAPSHOT_S)
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # `TrainingTrial` says it better
@@ -160,16 +160,21 @@ def _local_ray() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    own = "RAY_ADDRESS" not in os.environ
+    if own:
+        stay_on_loopback()
     checkout = str(Path(__file__).parents[2])
     options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": _path_with(checkout)}}}
-    if "RAY_ADDRESS" not in os.environ:
+    if own:
         options |= {
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
+            "_node_ip_address": LOOPBACK,
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     try:
+        if own:
+            check_loopback(ray)
         yield
     finally:
         ray.shutdown()
