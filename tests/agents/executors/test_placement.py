@@ -50,7 +50,7 @@ def test_the_message_says_what_is_asked_what_there_is_and_what_to_change() -> No
         check_placement(needs, [Node(cpus=8, gpus=4), Node(cpus=2, gpus=0.5)])
     assert str(caught.value) == (
         "The run asks for 2 learners with 1 GPUs and 1 cores each, 3 samplers with 1 GPUs and 1 cores each, 1 "
-        "simulators with 1 GPUs and 1 cores each: 6 GPUs and 6 cores in all. Free are 4 GPUs with 8 cores and 0.5 GPUs "
+        "simulator with 1 GPUs and 1 cores: 6 GPUs and 6 cores in all. Free are 4 GPUs with 8 cores and 0.5 GPUs "
         "with 2 cores, a machine each, and they don't fit. Lower --num-learners or --num-samplers or --num-simulators, "
         "give some of them a part of a GPU (--gpus-per-learner 0.5), or add machines to the cluster."
     )
