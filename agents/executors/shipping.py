@@ -18,6 +18,7 @@ from torch import Tensor
 
 from agents.errors import ModelError
 from agents.lora import LoraPolicy
+from agents.packed.attention import register
 from agents.policy import Policy
 
 __all__ = ["Arrays", "Shape", "arrays_of", "load_arrays", "shape_of", "tensors_of", "unpack", "weights_of"]
@@ -68,6 +69,7 @@ def unpack(shape: Shape, weights: Mapping[str, Tensor]) -> Policy:
     Raises:
         ModelError: The weights are not those of this shape.
     """
+    register()  # a model that was found fit for packed rows names this attention, which a new process doesn't know
     model, tokenizer, use_chat_template, base = pickle.loads(shape.pickled)
     made: dict[int, torch.nn.Parameter] = {}
     for name, one in model.named_parameters():
