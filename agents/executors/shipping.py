@@ -88,13 +88,13 @@ def unpack(shape: Shape, weights: Mapping[str, Tensor]) -> Policy:
 def _loaded(pickled: bytes) -> Any:
     register()  # a model that was found fit for packed rows names this attention, which a new process doesn't know
     if b"transformers_modules" in pickled:  # its code came with it, and lies where transformers keeps such code
-        init_hf_modules()
+        init_hf_modules()  # type: ignore[no-untyped-call]
     try:
         return pickle.loads(pickled)
     except (ImportError, AttributeError) as error:
         raise ModelError(
-            f"The code of the model or its tokenizer isn't where other processes can import it ({error}): train it with "
-            "--executor local, or install that code as a package on every machine."
+            f"The code of the model or its tokenizer isn't where other processes can import it ({error}): train it "
+            "with --executor local, or install that code as a package on every machine."
         ) from error
 
 
