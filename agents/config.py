@@ -149,6 +149,13 @@ class TrainConfig:
                 f"max_staleness={staleness} learns from episodes of older weights, and importance_cap=0 corrects for "
                 "nothing: give --old-logprobs recomputed --importance-cap 2, or --max-staleness 0."
             )
+        spent = {f"budget_{name}": getattr(self.search, f"budget_{name}") for name in ("requests", "tokens", "cost")}
+        limits = [f"{name}={limit:g}" for name, limit in spent.items() if limit is not None]
+        if limits and self.search.budget_file is None:
+            raise ConfigError(
+                f"{' and '.join(limits)} would be a budget of each sampler's own, and of each that takes another's "
+                "place: give --budget-file FILE, by which they count together (on one machine), or no budget."
+            )
         if self.scale.num_simulators and self.search.simulation_llm is None:
             raise ConfigError(
                 f"[scale] num_simulators={self.scale.num_simulators} starts servers of simulation_llm, and there is "

@@ -83,7 +83,7 @@ class TrainingLoop:
         self._earlier, self._began = 0.0, time.perf_counter()
         self._ahead: PlayAhead | None = None
         self._restarts = config.run.executor == "ray"
-        self._num_restarts = 0
+        self._num_restarts, self._farthest = 0, 0
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -101,7 +101,7 @@ class TrainingLoop:
         if point is None or point.folder is None:
             return
         state = point.state
-        self.done = point.step
+        self.done = self._farthest = point.step
         try:
             self._executor.load_state(state["executor"], point.folder, weight_version=point.step)
         except WorkersLostError as lost:
@@ -158,7 +158,8 @@ class TrainingLoop:
         while self.done < total:
             with self._signals.deferred():
                 metrics = self._take_step(self.done)
-            self._num_restarts = 0
+            if self.done > self._farthest:  # steps that are taken anew lead nowhere yet
+                self._farthest, self._num_restarts = self.done, 0
             if self._signals.received is not None:
                 self.save()
                 raise self._stopped(f"Stopped after training step {self.done - 1} (of {total}, from 0), as asked.")
@@ -204,7 +205,7 @@ class TrainingLoop:
             self._num_restarts += 1
             if self._num_restarts > most:
                 raise TrainingError(
-                    f"{lost} The learners have begun again {most} times since the last step, as often as "
+                    f"{lost} The learners have begun again {most} times since the last step that was new, as often as "
                     f"max_replacements allows. {how}"
                 ) from lost
             message = f"{lost} The run {back}."
@@ -230,7 +231,7 @@ class TrainingLoop:
 
     def _take_step(self, step: int) -> dict[str, float]:
         """A step with all that follows from it."""
-        self._executor.num_updates, self._executor.is_playing = 0, False
+        self._executor.num_updates = 0
         try:
             result = self._trainer.step(step)
         except BaseException as error:
@@ -324,7 +325,7 @@ class TrainingLoop:
             return self._stopped(f"{error} {where} {good}".strip())
         if is_out_of_memory(error):
             flag, tokens = "--micro-batch-tokens", self._config.learner.micro_batch_tokens
-            if self._executor.is_playing:
+            if self._executor.ended_rollout(error):
                 flag, tokens = "--max-batch-tokens", self._config.sampling.max_batch_tokens
             return TrainingError(
                 f"Out of memory: {_first_line(error)} {where} {good} Go on with less of it at once: {self._command()} "

@@ -15,7 +15,7 @@ from agents.executors.faults import first_line, is_lost_object, lacks_room
 from agents.executors.workers import Drawing, Played
 from agents.rollout import RolloutResult
 
-__all__ = ["SamplerPool", "deal_out"]
+__all__ = ["SamplerPool", "allowed_s", "deal_out"]
 
 
 def deal_out(tasks: Sequence[EpisodeTask], num_parts: int) -> list[list[int]]:
@@ -32,11 +32,27 @@ def deal_out(tasks: Sequence[EpisodeTask], num_parts: int) -> list[list[int]]:
     return [[index for group in whole[first:last] for index in group] for first, last in pairwise(bounds)]
 
 
+def allowed_s(num_episodes: int, *, usual: int, timeout_s: float) -> float:
+    """How long a part may take: an evaluation's may have many times the episodes of a training step's.
+
+    Args:
+        num_episodes: Of the part.
+        usual: How many a part of a training step has, at most.
+        timeout_s: How long such a one may take.
+
+    Examples:
+        >>> [allowed_s(count, usual=4, timeout_s=60.0) for count in (1, 4, 10)]
+        [60.0, 60.0, 150.0]
+    """
+    return timeout_s * max(1.0, num_episodes / usual)
+
+
 @dataclass(slots=True)
 class _Work:
     """A part of the tasks."""
 
     indices: list[int]
+    limit_s: float
     began: float = 0.0
     sampler: int = -1
 
@@ -58,7 +74,8 @@ class SamplerPool:
         make: Starts the sampler of a number, loaded with the weights of a version; it gives its handle, and what is
             there to wait for until it is ready.
         count: How many.
-        timeout_s: How long one part of the episodes may take.
+        timeout_s: How long one part of the episodes may take; as much longer as it has more episodes than are usual.
+        usual_episodes: How many a part of a training step has, at most.
         start_timeout_s: How long a sampler may take until it is ready.
         max_replacements: How many may be replaced without `progressed` in between.
         chunks_per_sampler: See `ScaleSettings`.
@@ -77,6 +94,7 @@ class SamplerPool:
         *,
         count: int,
         timeout_s: float,
+        usual_episodes: int,
         start_timeout_s: float,
         max_replacements: int,
         chunks_per_sampler: int,
@@ -87,6 +105,7 @@ class SamplerPool:
         self.places: list[dict[str, Any]] = [{} for _ in range(count)]
         self._ray, self._make, self._note, self._room = ray, make, note, room
         self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
+        self._usual_episodes = usual_episodes
         self._max_replacements, self._num_replaced = max_replacements, 0
         self._num_parts = count * chunks_per_sampler
         self._handles: list[Any] = [None] * count
@@ -131,7 +150,10 @@ class SamplerPool:
             ZeroSearchError: What a sampler says that can't go well.
         """
         began = time.perf_counter()
-        parts = deque(_Work(indices) for indices in deal_out(tasks, self._num_parts))
+        parts = deque(
+            _Work(indices, allowed_s(len(indices), usual=self._usual_episodes, timeout_s=self._timeout_s))
+            for indices in deal_out(tasks, self._num_parts)
+        )
         playing = _Round(waiting=parts, idle=list(range(len(self._handles))))
         found: list[tuple[_Work, Played]] = []
         while playing.waiting or playing.running:
@@ -143,14 +165,14 @@ class SamplerPool:
                 # The weights lie in a list, so that they are fetched only where they are needed.
                 reference = handle.play.remote(chosen, drawing, seed, version, list(weights))
                 playing.running[reference] = work
-            oldest = min(work.began for work in playing.running.values())
-            left_s = max(oldest + self._timeout_s - time.monotonic(), 0.0)
+            first_due = min(work.began + work.limit_s for work in playing.running.values())
+            left_s = max(first_due - time.monotonic(), 0.0)
             done, _ = self._ray.wait(list(playing.running), num_returns=1, timeout=left_s)
             for reference in done or self._late(playing):
                 work = playing.running.pop(reference)
                 played = self._take(reference, work, hangs=not done)
                 if played is None:  # its episodes are played again, by whoever comes first
-                    playing.waiting.appendleft(_Work(work.indices))
+                    playing.waiting.appendleft(_Work(work.indices, work.limit_s))
                 else:
                     found.append((work, played))
                 playing.idle.append(work.sampler)
@@ -158,7 +180,7 @@ class SamplerPool:
 
     def _late(self, playing: _Round) -> list[Any]:
         now = time.monotonic()
-        return [one for one, work in playing.running.items() if now - work.began >= self._timeout_s]
+        return [one for one, work in playing.running.items() if now - work.began >= work.limit_s]
 
     def _take(self, reference: Any, work: _Work, *, hangs: bool) -> Played | None:
         """What a sampler gave; None if it is lost, and there is another one in its place."""
@@ -170,7 +192,7 @@ class SamplerPool:
         except self._ray.exceptions.RayTaskError as error:
             raise self._explained(error) from error
         except (self._ray.exceptions.RayError, TimeoutError) as error:
-            self._replace(work.sampler, error, self._timeout_s)
+            self._replace(work.sampler, error, work.limit_s)
             self.wait()
             return None
 

@@ -109,11 +109,13 @@ class RayExecutor:
             room=partial(self._room, "learners"),
             **limits,
         )
+        training, num_parts = config.training, num_samplers * scale.chunks_per_sampler
         self.samplers = SamplerPool(
             self._ray,
             self._sampler,
             count=num_samplers,
             timeout_s=scale.sampler_timeout_s,
+            usual_episodes=-(-training.questions_per_step // num_parts) * training.group_size,
             max_replacements=scale.max_replacements,
             chunks_per_sampler=scale.chunks_per_sampler,
             note=self._note,

@@ -30,11 +30,12 @@ class ScaleSettings:
             together. More parts balance better, and generate fewer episodes side by side.
         max_staleness: How many training steps the weights that episodes are played with lie behind those that learn
             from them; 0 for none. Above it, episodes of coming steps are played while a step is learned from.
-        sampler_timeout_s: How long one part of the episodes may take, before its sampler is taken for hanging.
+        sampler_timeout_s: How long one part of a step's episodes may take, before its sampler is taken for hanging; one
+            of a measurement as much longer as it has more episodes.
         learner_timeout_s: How long a learner's work may take, before all learners are taken for hanging.
         start_timeout_s: How long it may take until all processes are ready.
-        max_replacements: How many samplers may be replaced, and how often the learners begin again, without a training
-            step coming to its end in between.
+        max_replacements: How many samplers may be replaced, and how often the learners begin again, before the run gets
+            a training step further.
         bucket_megabytes: How much of the weights is gathered at once to be published.
         num_simulators: Simulator servers that are started for the run, each on GPUs of its own.
         gpus_per_simulator: GPUs of each.

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.dynamic_module_utils import init_hf_modules
 
 from agents.errors import ModelError
 from agents.lora import LoraPolicy
+from agents.packed.attention import register
 from agents.policy import Policy
 
 __all__ = ["Arrays", "Shape", "arrays_of", "load_arrays", "shape_of", "tensors_of", "unpack", "weights_of"]
@@ -66,9 +68,9 @@ def unpack(shape: Shape, weights: Mapping[str, Tensor]) -> Policy:
     """The policy of a shape and weights, which are taken as they are, without a copy.
 
     Raises:
-        ModelError: The weights are not those of this shape.
+        ModelError: The weights are not those of this shape, or the model's code isn't here.
     """
-    model, tokenizer, use_chat_template, base = pickle.loads(shape.pickled)
+    model, tokenizer, use_chat_template, base = _loaded(shape.pickled)
     made: dict[int, torch.nn.Parameter] = {}
     for name, one in model.named_parameters():
         if name not in weights or weights[name].shape != one.shape:
@@ -81,6 +83,19 @@ def unpack(shape: Shape, weights: Mapping[str, Tensor]) -> Policy:
     if base is not None:
         return LoraPolicy(model, tokenizer, base=base, use_chat_template=use_chat_template)
     return Policy(model, tokenizer, use_chat_template=use_chat_template)
+
+
+def _loaded(pickled: bytes) -> Any:
+    register()  # a model that was found fit for packed rows names this attention, which a new process doesn't know
+    if b"transformers_modules" in pickled:  # its code came with it, and lies where transformers keeps such code
+        init_hf_modules()  # type: ignore[no-untyped-call]
+    try:
+        return pickle.loads(pickled)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"The code of the model or its tokenizer isn't where other processes can import it ({error}): train it "
+            "with --executor local, or install that code as a package on every machine."
+        ) from error
 
 
 def arrays_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[np.ndarray[Any, Any], str]]:

@@ -18,23 +18,27 @@ class WatchedExecutor:
 
     Attributes:
         num_updates: Optimizer steps, of policy or critic, that were applied, also in part; set to 0 as a step begins.
-        is_playing: Whether a rollout is under way, or was when an error ended it.
     """
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self.num_updates = 0
-        self.is_playing = False
+        self._unplayed: BaseException | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)
 
     def rollout(self, *given: Any, **options: Any) -> Any:
         """See `Executor.rollout`."""
-        self.is_playing = True
-        result = self._executor.rollout(*given, **options)
-        self.is_playing = False
-        return result
+        try:
+            return self._executor.rollout(*given, **options)
+        except BaseException as error:
+            self._unplayed = error
+            raise
+
+    def ended_rollout(self, error: BaseException) -> bool:
+        """Whether a rollout ended with this error: also one that was played ahead, while something else went on."""
+        return error is self._unplayed
 
     def update(self, *given: Any, **options: Any) -> Any:
         """See `Executor.update`."""
@@ -45,7 +49,6 @@ class WatchedExecutor:
         return self._counted(self._executor.update_critic, *given, **options)
 
     def _counted(self, update: Any, *given: Any, **options: Any) -> Any:
-        self.is_playing = False  # whoever updates has done with a rollout that raised
         try:
             metrics = update(*given, **options)
         except HalfUpdatedError:

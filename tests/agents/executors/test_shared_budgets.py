@@ -1,0 +1,28 @@
+"""A budget is one of the whole run, whoever searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.config import load_config
+from tests.agents.executors.scaled import scaled, unscaled
+from zs_env.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("search", "limits"),
+    [
+        ({"budget_cost": 2.5}, "budget_cost=2.5 would"),
+        ({"budget_requests": 10, "budget_tokens": 20}, "budget_requests=10 and budget_tokens=20 would"),
+    ],
+)
+def test_a_budget_needs_a_file_that_samplers_share(search: dict[str, Any], limits: str, tmp_path: Path) -> None:
+    made = scaled(tmp_path, search=search)
+    with pytest.raises(ConfigError, match=f"{limits} be a budget of each sampler's own.*--budget-file"):
+        load_config(made)
+    made["search"]["budget_file"] = str(tmp_path / "spent.json")
+    load_config(made)
+    load_config(unscaled(scaled(tmp_path, search=search)))
