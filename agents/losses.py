@@ -247,9 +247,12 @@ def clipped_value_loss(
     free = (values - returns) ** 2
     if clip is None:
         return ClippedValueLoss(0.5 * free, torch.zeros_like(values, dtype=torch.bool))
-    near = old_values + (values - old_values).clamp(-clip, clip)
+    moved = values - old_values
+    near = old_values + moved.clamp(-clip, clip)
     bounded = (near - returns) ** 2
-    return ClippedValueLoss(0.5 * torch.maximum(free, bounded), (bounded > free).detach())
+    # Where nothing was clipped, the two differ by rounding.
+    clipped = (bounded > free) & (moved.abs() > clip)
+    return ClippedValueLoss(0.5 * torch.maximum(free, bounded), clipped.detach())
 
 
 def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator = "k3") -> Tensor:

@@ -73,6 +73,15 @@ def test_the_value_clip_takes_the_worse_of_both_errors() -> None:
     torch.testing.assert_close(plain.loss, torch.tensor([0.08, 0.005, 0.405]))
 
 
+def test_rounding_is_no_clip_of_a_value() -> None:
+    generator = torch.Generator().manual_seed(0)
+    old = torch.rand(1000, generator=generator)
+    values = old + 0.1 * torch.rand(1000, generator=generator)
+    near = old + (values - old)
+    assert bool(((near - 2.0) ** 2 > (values - 2.0) ** 2).any())  # what would be taken for clips
+    assert not clipped_value_loss(values, old, torch.full((1000,), 2.0), clip=0.5).clipped.any()
+
+
 @pytest.mark.parametrize(
     ("estimator", "value"),
     # logp = log 0.5, ref = log 0.25: d = log 2 = 0.6931. k1 = d; k2 = d²/2 = 0.2402; k3 = e^-d - 1 + d = 0.1931.
