@@ -4,6 +4,7 @@
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=32
+#SBATCH --exclusive
 #SBATCH --time=12:00:00
 #SBATCH --output=%x-%j.log
 #
@@ -48,6 +49,8 @@ fi
 . "$ROOT/.venv/bin/activate"
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 export RAY_USAGE_STATS_ENABLED=0
+# Since SLURM 22.05 srun doesn't take this from the job by itself, and Ray would see a single core of each machine.
+[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 # Whoever reaches Ray's ports may run code: ask for a token, which lies in the home folder that the machines share.
 export RAY_AUTH_MODE=token
 ray get-auth-token --generate >/dev/null

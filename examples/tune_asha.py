@@ -34,11 +34,12 @@ def describe(options: argparse.Namespace) -> Sweep:
     sections["training"] |= {"total_steps": options.steps, "questions_per_step": 8}
     sections["optimizer"] |= {"warmup_steps": min(2, options.steps - 1)}
     sections["run"] |= {"checkpoint_every": 1, "workers": 1}  # so that a kill costs one step at most
-    sections["evaluation"] |= {"limit": 100, "noise": [0.5]}
+    # Not the test split: who has chosen a trial by it can't measure that trial with it any more.
+    sections["evaluation"] |= {"split": "validation", "limit": 100, "noise": [0.5]}
     settings = SweepSettings(
         metric="exact_match",
         num_samples=options.num_samples,
-        grace_steps=min(3, options.steps),
+        grace_steps=min(3, options.steps - 1),
         reduction_factor=2,
         cpus_per_trial=0.5,  # several trials share a core
         max_concurrent=2,
@@ -56,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--resume", action="store_true", help="go on with a sweep that was stopped")
     parser.add_argument("--overwrite", action="store_true", help="replace a sweep of the same name")
     options = parser.parse_args(arguments)
-    if options.steps < 1:
-        parser.error("--steps must be at least 1")
+    if options.steps < 2:
+        parser.error("--steps must be at least 2")
     record = sweep(
         describe(options),
         options.run_name,

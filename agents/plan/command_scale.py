@@ -14,6 +14,20 @@ from zs_env.errors import ConfigError
 __all__ = ["add_scale_parser", "run_scale"]
 
 _GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_WITHOUT_EFFECT = {
+    "sampler": "give --sampler",
+    "search_latency_s": "what a search takes is worked out from the simulator",
+    "search_overlap": "what of a search is hidden is worked out from the split",
+    "simulator_gb": "what a simulator takes is worked out from its shape",
+    "longest_action": "the longest episode is worked out from spread",
+    "keep_cache": "samplers are taken to keep their cache",
+    "max_cached_tokens": "samplers are taken to keep their cache",
+    "vllm_share": "samplers fill memory_share of their own GPUs",
+    "total_steps": "one step is planned",
+    "evaluation_episodes": "evaluations are left out",
+}
+"""What `--assume` may give elsewhere and nothing here depends on."""
+
 _SPLIT = ("learners", "samplers", "gpus_per_sampler", "simulators", "gpus_per_simulator")
 
 
@@ -34,7 +48,7 @@ def add_scale_parser(commands: Any, plan: argparse.ArgumentParser) -> None:
     several: dict[str, Any] = {"nargs": "+", "metavar": "SHAPE"}
     add("--policy", default=["3b", "7b", "32b"], help="shapes of the policy: 3b is qwen2.5-3b (3b 7b 32b)", **several)
     add("--simulator", default=["3b", "7b", "14b"], help="shapes of the simulator (3b 7b 14b)", **several)
-    add("--gpus", type=int, nargs="+", default=_GPUS, metavar="N", help="numbers of GPUs (1 2 4 … 256)")
+    add("--gpus", type=int, nargs="+", metavar="N", help="numbers of GPUs (1 2 4 … 256)")
     add("--asynchronous", action="store_true", help="play the next step while this one is learned from")
     add(
         "--preset",
@@ -79,7 +93,11 @@ def run_scale(options: argparse.Namespace) -> None:
     from agents.plan.scale_report import map_text, numbers_text, pair_text, record_of
     from agents.plan.shapes import find_shape
 
-    for count in options.scale_gpus:
+    split = _split_of(options)
+    if split is not None and options.scale_gpus is not None:
+        raise ConfigError(f"A split of your own has {split.num_gpus} GPUs: leave --gpus out, or the split.")
+    counts = _GPUS if options.scale_gpus is None else options.scale_gpus
+    for count in counts:
         check_whole("--gpus", count, least=1)
     policies, simulators = (
         [find_shape(_full_name(name)) for name in names] for names in (options.scale_policy, options.scale_simulator)
@@ -89,8 +107,7 @@ def run_scale(options: argparse.Namespace) -> None:
         print(numbers_text(clusters[0]))
         if not options.scale_json:
             return
-    split = _split_of(options)
-    pairs = _planned(clusters, options.scale_gpus, split, asynchronous=options.scale_asynchronous)
+    pairs = _planned(clusters, counts, split, asynchronous=options.scale_asynchronous)
     if options.scale_json:
         write_json(options.scale_json, record_of(pairs, asynchronous=options.scale_asynchronous))
     if options.scale_numbers:
@@ -131,6 +148,9 @@ def _clusters(options: argparse.Namespace, policies: Iterable[Any], simulators: 
         else:
             rest.append(pair)
     assumed = read_assumed(rest, more=types)
+    for name in assumed:
+        if name in _WITHOUT_EFFECT:
+            raise ConfigError(f"--assume {name} would change nothing: {_WITHOUT_EFFECT[name]}.")
     flags = {"questions": options.scale_questions_per_step, "group_size": options.scale_group_size}
     assumed |= {name: value for name, value in flags.items() if value is not None}
     assumed["sampler"] = options.scale_sampler
@@ -141,6 +161,13 @@ def _clusters(options: argparse.Namespace, policies: Iterable[Any], simulators: 
         memory_gb=options.scale_gpu_memory_gb,
         **{key: assumed[key] for key in HARDWARE_NUMBERS if key in assumed},
     )
+    links = {"nvlink_gb_s", "network_gb_s"}
+    if hardware.is_gpu and hardware.name != "h100" and not links <= set(numbers):
+        raise ConfigError(
+            f"--hardware {hardware.name}: the links between GPUs and machines that are planned with are an H100's. "
+            "Give its own by --assume nvlink_gb_s=… and --assume network_gb_s=…, in 10⁹ bytes a second: what a GPU "
+            "takes in from the others of its machine (over PCIe where it has no NVLink), and a machine from others."
+        )
     if not hardware.is_gpu:
         raise ConfigError(f"--hardware {hardware.name}: many GPUs are planned for, and that is none.")
     return [
@@ -151,6 +178,7 @@ def _clusters(options: argparse.Namespace, policies: Iterable[Any], simulators: 
             hardware=hardware,
             assumptions=reading.assumptions,
             numbers=ClusterNumbers(**numbers),
+            given=frozenset({*numbers, *(name for name in assumed if name not in flags or flags[name] is None)}),
         )
         for policy in policies
         for simulator in simulators

@@ -90,17 +90,20 @@ def pair_text(pair: Pair, *, asynchronous: bool) -> str:
 def numbers_text(cluster: Cluster) -> str:
     """Every number that a table is worked out from, and where it is from."""
     lines = [_row("number", "value", "where it is from"), _row("---", "---", "---")]
+
+    def show(name: str, value: float, source: str) -> None:
+        lines.append(_row(f"`{name}`", _value(value), "given" if name in cluster.given else source))
+
     hardware, source = cluster.hardware, f"vendor: {cluster.hardware.source}"
     for name in ("peak_tflops", "bandwidth_gb_s", "memory_gb"):
-        lines.append(_row(f"`{name}`", _value(getattr(hardware, name)), source))
+        show(name, getattr(hardware, name), source)
     for item in fields(ClusterNumbers):
-        basis, why = basis_of(item.name)
-        lines.append(_row(f"`{item.name}`", _value(getattr(cluster.numbers, item.name)), f"{basis}: {why}"))
+        show(item.name, getattr(cluster.numbers, item.name), ": ".join(basis_of(item.name)))
     used = ("mfu", "decode_mfu", "bandwidth_share", "layer_overhead_us", "pass_overhead_us", "logit_passes", "margin")
     for name in (*used, "runtime_gb", "actions_share", "action_share", "tokens_per_document"):
-        lines.append(_row(f"`{name}`", _value(getattr(cluster.assumptions, name)), "assumption of the plan"))
+        show(name, getattr(cluster.assumptions, name), "assumption of the plan")
     for name in ("prompt_tokens", "num_actions", "action_tokens", "document_tokens", "max_episode_tokens"):
-        lines.append(_row(f"`{name}`", _value(getattr(cluster.run, name)), "from the settings and the assumptions"))
+        show(name, getattr(cluster.run, name), "from the settings and the assumptions")
     return "\n".join(lines)
 
 
@@ -114,7 +117,10 @@ def record_of(pairs: Sequence[Pair], *, asynchronous: bool) -> dict[str, Any]:
         "run": asdict(first.run),
         "assumptions": asdict(first.assumptions),
         "numbers": {
-            item.name: {"value": getattr(first.numbers, item.name), "basis": basis_of(item.name)[0]}
+            item.name: {
+                "value": getattr(first.numbers, item.name),
+                "basis": "given" if item.name in first.given else basis_of(item.name)[0],
+            }
             for item in fields(ClusterNumbers)
         },
         "pairs": [

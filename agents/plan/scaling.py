@@ -48,6 +48,7 @@ class Cluster:
         hardware: Each GPU.
         assumptions: How well it computes.
         numbers: What a cluster adds.
+        given: Names of numbers that were given by hand, whatever they were taken for before.
     """
 
     policy: ModelShape
@@ -56,6 +57,7 @@ class Cluster:
     hardware: Hardware
     assumptions: Assumptions
     numbers: ClusterNumbers
+    given: frozenset[str] = frozenset()
 
     @property
     def most_searches(self) -> float:

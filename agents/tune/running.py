@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from agents.config import TrainConfig
+from agents.errors import TrainingError
 from agents.files import remove, write_json
 from agents.interrupts import Interrupted
 from agents.loopback import LOOPBACK, check_loopback, stay_on_loopback
 from agents.runs import RunFolder, describe_machine, hold_lock
-from agents.tune.settings import Sweep
+from agents.tune.settings import Sweep, SweepSettings
 from agents.tune.space import check_space, read_space, tune_space
 from zs_env.errors import ConfigError, require
 
@@ -75,6 +76,7 @@ def sweep(
         Interrupted: It was stopped by Ctrl-C. What there is, is saved.
         MissingPackageError: Ray Tune isn't installed.
         RunBusyError: Another process is at this sweep.
+        TrainingError: All trials failed.
     """
     tell = say or (lambda line: None)
     space = read_space(given.space)
@@ -82,10 +84,10 @@ def sweep(
     total, settings = config.training.total_steps, given.settings
     if total < 1:
         raise ConfigError(f"[training] total_steps={total}: a sweep needs at least one step to compare trials by.")
-    if settings.scheduler == "asha" and settings.grace_steps > total:
+    if settings.scheduler == "asha" and settings.grace_steps >= total:
         raise ConfigError(
-            f"[sweep] grace_steps={settings.grace_steps} is more than [training] total_steps={total}: no trial would "
-            "ever be stopped. Give fewer, or scheduler = 'none'."
+            f"[sweep] grace_steps={settings.grace_steps} is not less than [training] total_steps={total}: no trial "
+            "would ever be stopped. Give fewer, or scheduler = 'none'."
         )
     folder = root.absolute() / name
     _check_folder(folder, given, name, root, resume=resume, overwrite=overwrite)
@@ -101,6 +103,11 @@ def sweep(
             results = _fit(given, tune_space(space), folder, total, tell)
         record = _record(given, results, config)
         write_json(folder / "results.json", record)
+    if record["trials"] and all(trial["status"] == "failed" for trial in record["trials"]):
+        raise TrainingError(
+            f"All trials of the sweep in {folder} failed; {record['trials'][0]['run']} by: "
+            f"{record['trials'][0].get('reason', 'it left no reason')}"
+        )
     wanted = settings.num_samples * math.prod(len(one.values) for one in space if one.kind == "grid")
     if len(record["trials"]) < wanted or any(trial["status"] == UNFINISHED for trial in record["trials"]):
         raise Interrupted(f"The sweep in {folder} isn't finished. Go on with it by --resume.")
@@ -185,24 +192,31 @@ def _path_with(checkout: str) -> str:
     return os.pathsep.join([checkout, *(part for part in there if part != checkout)])
 
 
+def _scheduler(settings: SweepSettings, total: int) -> Any:
+    """Which stops trials early, or none."""
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    if settings.scheduler == "none":
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
+    return ASHAScheduler(
+        time_attr="steps",
+        # A run ends by itself, after its evaluation: a rung at its last step would take that from it and save nothing.
+        max_t=total - 1,
+        stop_last_trials=False,
+        grace_period=settings.grace_steps,
+        reduction_factor=settings.reduction_factor,
+    )
+
+
 def _fit(given: Sweep, space: dict[str, Any], folder: Path, total: int, say: Say) -> Any:
     """Run Tune, or the rest of what it was about to."""
     from ray import tune
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
     from ray.tune.search.basic_variant import BasicVariantGenerator
 
     from agents.tune.progress import StopsWithoutMetric, Tells, name_of
     from agents.tune.trial import TrainingTrial
 
     settings = given.settings
-    scheduler: Any = FIFOScheduler()  # type: ignore[no-untyped-call]
-    if settings.scheduler == "asha":
-        scheduler = ASHAScheduler(
-            time_attr="steps",
-            max_t=total + 1,  # a run ends by itself, after its evaluation
-            grace_period=settings.grace_steps,
-            reduction_factor=settings.reduction_factor,
-        )
     trainable = tune.with_resources(
         tune.with_parameters(TrainingTrial, root=str(folder), sections=given.sections, metric=settings.metric),
         {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial},
@@ -220,8 +234,12 @@ def _fit(given: Sweep, space: dict[str, Any], folder: Path, total: int, say: Say
                 metric=settings.metric,
                 mode=settings.mode,
                 num_samples=settings.num_samples,
-                scheduler=scheduler,
-                search_alg=BasicVariantGenerator(random_state=settings.seed, max_concurrent=settings.max_concurrent),
+                scheduler=_scheduler(settings, total),
+                search_alg=BasicVariantGenerator(
+                    constant_grid_search=True,  # each draw with all of the grid, or seeds couldn't be compared
+                    random_state=settings.seed,
+                    max_concurrent=settings.max_concurrent,
+                ),
                 trial_dirname_creator=name_of,
             ),
             run_config=tune.RunConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -27,6 +28,9 @@ _FIXED = {
     "run.checkpoint_every": "it changes nothing that could be compared",
     "run.keep_checkpoints": "it changes nothing that could be compared",
 }
+
+_MAX_COMBINATIONS = 1024
+"""Of choices; of more it is left to the trials to find what doesn't go together."""
 
 Sections = dict[str, dict[str, Any]]
 
@@ -133,7 +137,9 @@ def lay_over(base: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) ->
 
 
 def check_space(base: Mapping[str, Mapping[str, Any]], space: Sequence[Dimension]) -> TrainConfig:
-    """Try every choice and both ends of every range, each with the first of all others.
+    """Try every choice and both ends of every range, each with the first of all others; and choices with each other.
+
+    Of `uniform` and `loguniform` the middle is tried, too: a setting of whole numbers may hold both ends and not that.
 
     Returns:
         The settings that all trials share, with the first value of each setting that is searched through.
@@ -147,6 +153,18 @@ def check_space(base: Mapping[str, Mapping[str, Any]], space: Sequence[Dimension
             load_config(
                 lay_over(base, first | {dimension.name: value}), origin=f"[space] with {dimension.name} = {value!r}"
             )
+        if dimension.kind in ("uniform", "loguniform"):
+            low, high = dimension.values
+            load_config(
+                lay_over(base, first | {dimension.name: low + (high - low) / 2.0}),
+                origin=f"[space] with {dimension.name} between {low!r} and {high!r}",
+            )
+    chosen = [dimension for dimension in space if dimension.kind in ("choice", "grid")]
+    if math.prod(len(dimension.values) for dimension in chosen) <= _MAX_COMBINATIONS:
+        for values in itertools.product(*(dimension.values for dimension in chosen)):
+            given = dict(zip((dimension.name for dimension in chosen), values, strict=True))
+            words = ", ".join(f"{name} = {value!r}" for name, value in given.items())
+            load_config(lay_over(base, first | given), origin=f"[space] with {words}")
     return load_config(lay_over(base, first), origin="[space]")
 
 

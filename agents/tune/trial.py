@@ -23,6 +23,7 @@ __all__ = ["NO_METRIC", "TrainingTrial"]
 NO_METRIC = "no such metric"
 """The status of a trial whose training steps don't have what trials are compared by."""
 
+_OF_SEARCHES = "supports_query_share"
 _BUSY_S = 60.0
 _STOP_WAIT_S = 570.0  # Tune kills an actor that takes more than 600 s to stop
 
@@ -102,11 +103,13 @@ class TrainingTrial(tune.Trainable):
         kind, value = self._hand_over.results.get()
         if kind == "step":
             steps, metrics = value
-            if self._metric not in metrics:
+            if self._metric not in metrics and not _lacks_for_now(self._metric, metrics):
                 # The same for all trials, so the sweep is to end; see `sweep`.
                 return {"status": NO_METRIC, "reason": ", ".join(sorted(metrics)), "run": self._run.name, "done": True}
-            self._last = {**metrics, "steps": steps, "run": self._run.name, "status": "training"}
-            return dict(self._last)
+            here = {**metrics, "steps": steps, "run": self._run.name, "status": "training"}
+            # What trials are compared by is the newest that there is; this step has none to be stopped for.
+            self._last = {name: self._last[name] for name in (self._metric,) if name in self._last} | here
+            return here
         if kind == "error" and isinstance(value, (NonFiniteError, CollapseError)):
             # What the settings led to, not a failure of the sweep.
             return {**self._known(), "status": "broke off", "reason": str(value), "done": True}
@@ -124,17 +127,25 @@ class TrainingTrial(tune.Trainable):
 
     def _known(self) -> dict[str, Any]:
         """The metrics of the newest step; of one that was taken before this process began, from the run's folder."""
-        if self._last:
-            return self._last
-        lines = self._run.read_lines("metrics.jsonl")
-        metrics, steps = (lines[-1]["metrics"], lines[-1]["step"] + 1) if lines else ({}, 0)
-        return {**metrics, "steps": steps, "run": self._run.name}
+        known = dict(self._last)
+        lines = [] if self._metric in known else self._run.read_lines("metrics.jsonl")
+        if lines and not known:
+            known = {**lines[-1]["metrics"], "steps": lines[-1]["step"] + 1}
+        having = (line["metrics"] for line in reversed(lines) if self._metric in line["metrics"])
+        newest: Mapping[str, Any] = next(having, {})
+        kept = {name: newest[name] for name in (self._metric,) if name in newest}
+        return {"steps": 0, "run": self._run.name, **kept, **known}
 
     def cleanup(self) -> None:
         """End the step under way and save the run."""
         self._signals.request()
         self._hand_over.go_on.release()
         self._thread.join(_STOP_WAIT_S)
+
+
+def _lacks_for_now(metric: str, metrics: Mapping[str, float]) -> bool:
+    """Whether a step may lack what others have: nothing was learned from, or nothing was searched."""
+    return not metrics.get("num_updates") or (metric == _OF_SEARCHES and not metrics.get("searches_per_episode"))
 
 
 def _once_free(begin: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -51,6 +51,11 @@ def test_a_wrong_space_is_told(space: dict[str, Any], message: str) -> None:
         ({"training.group_size": {"choice": [4, "many"]}}, "group_size = 'many'.*of type int"),
         ({"optimizer.learning_rate": {"uniform": [-1.0, 1e-3]}}, "learning_rate = -1.0"),
         ({"run.algorithm": {"grid": ["grpo", "dpo"]}}, "algorithm = 'dpo'"),
+        ({"training.group_size": {"uniform": [2, 8]}}, "group_size between 2 and 8.*of type int; got 5.0"),
+        (
+            {"rollout.max_new_tokens": {"choice": [64, 800]}, "rollout.max_episode_tokens": {"choice": [1024, 512]}},
+            "max_new_tokens = 800, rollout.max_episode_tokens = 512",
+        ),
         ({"training.aggregation": {"grid": ["token_mean", "sum"]}}, "aggregation = 'sum'"),
     ],
 )
@@ -151,9 +156,19 @@ def given(**settings: Any) -> Sweep:
     return Sweep(settings=SweepSettings(**settings), space={"optimizer.learning_rate": RATE}, sections=sections)
 
 
+@pytest.mark.parametrize(("grace", "factor", "rungs"), [(5, 2.0, [5, 10, 20]), (39, 2.0, [39]), (13, 3.0, [13, 39])])
+def test_no_rung_is_at_the_last_of_40_steps(grace: int, factor: float, rungs: list[int]) -> None:
+    """There a trial would be stopped that has only its evaluation left."""
+    pytest.importorskip("ray.tune")
+    from agents.tune.running import _scheduler
+
+    scheduler = _scheduler(SweepSettings(grace_steps=grace, reduction_factor=factor), 40)
+    assert sorted(milestone for milestone, _ in scheduler._brackets[0]._rungs) == rungs
+
+
 def test_what_can_not_work_is_told_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no trial would ever be stopped"):
-        sweep(given(grace_steps=11), "mine", root=tmp_path)
+        sweep(given(grace_steps=10), "mine", root=tmp_path)
     with pytest.raises(ConfigError, match="no sweep 'mine'"):
         sweep(given(), "mine", root=tmp_path, resume=True)
     with pytest.raises(ConfigError, match="not both"):

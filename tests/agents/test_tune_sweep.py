@@ -143,6 +143,29 @@ def test_asha_stops_what_is_behind_and_leaves_whole_runs(tmp_path: Path) -> None
     assert "stopped early after 1 of 4 steps" in told
 
 
+def test_each_draw_meets_all_of_the_grid(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    seeds = FILE.replace("[run]", '"run.seed" = { grid = [3, 4] }\n\n[run]').replace(
+        "total_steps = 4", "total_steps = 1"
+    )
+    file.write_text(seeds.replace("warmup_steps = 1", "warmup_steps = 0"))
+    finish(start(file, tmp_path))
+    drawn: dict[int, set[float]] = {3: set(), 4: set()}
+    for trial in results_of(tmp_path):
+        drawn[trial["settings"]["run.seed"]].add(trial["settings"]["optimizer.learning_rate"])
+    assert drawn[3] == drawn[4]
+    assert len(drawn[3]) == 2
+
+
+def test_a_sweep_all_of_whose_trials_fail_fails(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    nothing = FILE.replace("[evaluation]", '[model]\nsource = "no/such/model"\n\n[evaluation]')
+    file.write_text(nothing.replace("num_samples = 2", "num_samples = 1"))
+    _, told = finish(start(file, tmp_path), code=2)
+    assert "All trials of the sweep" in told
+    assert results_of(tmp_path)[0]["status"] == "failed"
+
+
 def test_ctrl_c_leaves_a_sweep_that_goes_on(tmp_path: Path) -> None:
     file = tmp_path / "sweep.toml"
     file.write_text(FILE.replace("num_samples = 2", "num_samples = 1").replace("total_steps = 4", "total_steps = 60"))

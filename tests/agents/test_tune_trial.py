@@ -117,6 +117,19 @@ def test_a_metric_that_is_none_is_told_at_the_first_step(model: Path, tmp_path: 
     assert "reward_mean" in result["reason"]
 
 
+def test_a_metric_that_one_step_lacks_is_waited_for(model: Path, tmp_path: Path) -> None:
+    """Where all groups are alike nothing is learned, and the step has no loss; before or after others that have one."""
+    trial = trial_of(tmp_path, model, metric="entropy")
+    hand_over, real = trial._hand_over, trial._hand_over.log
+    hand_over.log = lambda step, metrics: real(  # type: ignore[method-assign]
+        step, metrics if step == 1 else {k: v for k, v in metrics.items() if k != "entropy"} | {"num_updates": 0.0}
+    )
+    results = to_the_end(trial)
+    assert [result["steps"] for result in results] == [*range(1, STEPS + 1), STEPS]
+    assert ["entropy" in result for result in results] == [step == 1 for step in range(STEPS)] + [True]
+    assert results[-1]["entropy"] == results[1]["entropy"]
+
+
 def test_a_trial_waits_for_the_process_that_was_killed(model: Path, tmp_path: Path) -> None:
     """The worker of a sweep whose driver was killed may hold its run for a moment."""
     import threading

@@ -40,3 +40,10 @@ def test_it_says_that_it_was_not_run_and_opens_nothing_without_a_token() -> None
     assert "0.0.0.0" not in text
     assert "--include-dashboard=false" in text
     subprocess.run(["bash", "-n", str(SCRIPT)], check=True)
+
+
+def test_its_steps_have_the_jobs_cores_and_its_machines_are_its_own() -> None:
+    """Else srun gives Ray one core of each, and `ray stop` ends another job's Ray."""
+    text = SCRIPT.read_text(encoding="utf-8")
+    assert text.index("export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK") < text.index("srun --overlap")
+    assert "\n#SBATCH --exclusive\n" in text

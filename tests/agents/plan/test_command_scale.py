@@ -53,8 +53,10 @@ def test_a_split_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path)
 
 def test_numbers_are_shown_and_can_be_given(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     shown = shown_by(capsys, "--numbers", "--assume", "put_gb_s=9.5", "--assume", "mfu=0.3")
-    assert "| `put_gb_s` | 9.5 | measured:" in shown
-    assert "| `mfu` | 0.3 | assumption of the plan |" in shown
+    assert "| `put_gb_s` | 9.5 | given |" in shown
+    assert "| `mfu` | 0.3 | given |" in shown
+    assert "| `call_ms` | 0.8 | measured:" in shown
+    assert "| `decode_mfu` | 0.2 | assumption of the plan |" in shown
     for name in ClusterNumbers.__dataclass_fields__:
         assert f"| `{name}` |" in shown
     files = [tmp_path / "slow.json", tmp_path / "fast.json"]
@@ -63,6 +65,14 @@ def test_numbers_are_shown_and_can_be_given(capsys: pytest.CaptureFixture[str], 
         shown_by(capsys, "--policy", "7b", "--simulator", "7b", "--gpus", 8, *given)
     slow, fast = (json.loads(file.read_text())["pairs"][0]["cells"][0]["seconds"] for file in files)
     assert fast["publish"] < slow["publish"] / 5
+    numbers = json.loads(files[0].read_text())["numbers"]
+    assert (numbers["put_gb_s"]["basis"], numbers["call_ms"]["basis"]) == ("given", "measured")
+
+
+def test_other_gpus_have_links_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    links = ("--assume", "nvlink_gb_s=300", "--assume", "network_gb_s=200")
+    shown = shown_by(capsys, "--policy", "3b", "--simulator", "3b", "--gpus", 8, "--hardware", "a100", *links)
+    assert "synchronous, a100" in shown
 
 
 @pytest.mark.parametrize(
@@ -82,6 +92,13 @@ def test_numbers_are_shown_and_can_be_given(capsys: pytest.CaptureFixture[str], 
         (
             (*SCALE, "--learners", "1", "--samplers", "0", "--simulators", "1", "--asynchronous"),
             "--asynchronous needs samplers: who learns can't play at the same time",
+        ),
+        ((*SCALE, "--hardware", "a100", "--assume", "nvlink_gb_s=300"), "are an H100's. Give its own by --assume"),
+        ((*SCALE, "--assume", "search_latency_s=5"), "--assume search_latency_s would change nothing"),
+        ((*SCALE, "--assume", "sampler=transformers"), "would change nothing: give --sampler"),
+        (
+            (*SCALE, "--learners", "4", "--samplers", "2", "--simulators", "1", "--gpus", "8"),
+            "A split of your own has 7 GPUs: leave --gpus out",
         ),
         (("plan", "--max-turns", "3", "scale"), "plan … scale: --max-turns comes before scale"),
     ],
