@@ -156,6 +156,12 @@ class TrainConfig:
                 f"{' and '.join(limits)} would be a budget of each sampler's own, and of each that takes another's "
                 "place: give --budget-file FILE, by which they count together (on one machine), or no budget."
             )
+        real = self.search.options.get("real_budget")
+        if isinstance(real, Mapping) and not real.get("path"):
+            raise ConfigError(
+                f"real_budget={dict(real)!r} would be a budget of each sampler's own: give its path, too, a file by "
+                "which they count together (--search-option real_budget.path=FILE), or no budget."
+            )
         if self.scale.num_simulators and self.search.simulation_llm is None:
             raise ConfigError(
                 f"[scale] num_simulators={self.scale.num_simulators} starts servers of simulation_llm, and there is "

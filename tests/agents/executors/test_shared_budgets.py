@@ -26,3 +26,11 @@ def test_a_budget_needs_a_file_that_samplers_share(search: dict[str, Any], limit
     made["search"]["budget_file"] = str(tmp_path / "spent.json")
     load_config(made)
     load_config(unscaled(scaled(tmp_path, search=search)))
+
+
+def test_the_budget_of_a_hybrids_real_side_needs_one_too(tmp_path: Path) -> None:
+    made = scaled(tmp_path, search={"mode": "hybrid", "options": {"real_budget": {"requests": 3}}})
+    with pytest.raises(ConfigError, match=r"real_budget=\{'requests': 3\} would be.*real_budget.path=FILE"):
+        load_config(made)
+    made["search"]["options"]["real_budget"]["path"] = str(tmp_path / "spent.json")
+    load_config(made)
