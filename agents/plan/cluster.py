@@ -55,7 +55,7 @@ class ClusterNumbers:
     overlap: float = _from("assumption", 0.7, "FSDP2 fetches the next layer while one computes")
     allreduce_us: float = _from("assumption", 15.0, "tensor parallel, within a machine")
     pcie_gb_s: float = _from("assumption", 50.0, "PCIe 5 × 16 is 64 by the vendor's sheet")
-    put_gb_s: float = _from("measured", 2.1, "100 MB arrays, two shared CPU cores; a server's memory is faster")
+    put_gb_s: float = _from("measured", 2.1, "1 GB into memory not used before, two shared cores; a server's is faster")
     transfer_gb_s: float = _from("assumption", 2.0, "TCP over the machines' network")
     call_ms: float = _from("measured", 0.8, "one machine, no payload")
     episode_ms: float = _from("assumption", 1.0, "in Python, one after the other")

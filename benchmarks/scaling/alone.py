@@ -7,6 +7,7 @@ would each have.
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import statistics
 import time
@@ -15,7 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Alone", "measure_alone", "measure_ray"]
+from agents.loopback import LOOPBACK, stay_on_loopback
+
+__all__ = ["Alone", "measure_alone", "measure_ray", "measure_store"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,21 +99,9 @@ def measure_ray(*, weights_bytes: int, trajectories_bytes: int, repeats: int) ->
         into the store and copied out of it by the actor. `there_and_back_s`: of bytes as many as a step's episodes,
         given to the actor and given back. `put_gb_s` and `get_gb_s`: of 100 MB, in 10⁹ bytes a second.
     """
-    import os
-
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import numpy as np
-    import ray
 
-    ray.init(
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        num_cpus=2,
-        object_store_memory=max(400_000_000, 4 * weights_bytes),
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    ray = _started(max(400_000_000, 4 * weights_bytes))
     try:
         actor = ray.remote(_Actor).options(num_cpus=0.1).remote()
 
@@ -131,6 +122,47 @@ def measure_ray(*, weights_bytes: int, trajectories_bytes: int, repeats: int) ->
     for name in ("put", "get"):
         found[f"{name}_gb_s"] = 0.1 / found.pop(f"{name}_100_s")
     return found
+
+
+def measure_store(*, gigabytes: int = 1, repeats: int = 3) -> list[float]:
+    """How fast large weights go into the object store's memory that nobody has used before, in 10⁹ bytes a second.
+
+    `measure_ray`'s arrays come to lie where others lay, which is faster, and which weights of gigabytes don't.
+
+    Args:
+        gigabytes: The size of an array.
+        repeats: How many are put there, none of which is let go.
+    """
+    import numpy as np
+
+    ray = _started((repeats + 1) * gigabytes * 1_100_000_000)
+    try:
+        array, kept, found = np.ones(gigabytes * 250_000_000, dtype=np.float32), [], []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            kept.append(ray.put(array))
+            found.append(gigabytes / (time.perf_counter() - began))
+    finally:
+        ray.shutdown()
+    return found
+
+
+def _started(store_bytes: int) -> Any:
+    """Ray on this machine alone."""
+    stay_on_loopback()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        _node_ip_address=LOOPBACK,
+        num_cpus=2,
+        object_store_memory=store_bytes,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    return ray
 
 
 class _Actor:

@@ -18,7 +18,7 @@ import zs_env
 from agents.errors import ModelError
 from agents.files import write_json
 from agents.runs import describe_machine
-from benchmarks.scaling.alone import measure_alone, measure_ray
+from benchmarks.scaling.alone import measure_alone, measure_ray, measure_store
 from benchmarks.scaling.arms import ARMS, Arm, arm_named, write_settings
 from benchmarks.scaling.predict import predict
 from benchmarks.scaling.runs import WARM_UP, measured_steps, medians, train
@@ -48,6 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--repeats", type=int, default=3, metavar="N", help="rounds of everything (3)")
     add("--json", type=Path, metavar="FILE", help="write the record here")
     add("--render", type=Path, metavar="FILE", help="measure nothing, and show the tables of such a record")
+    add("--store", action="store_true", help="measure Ray's object store alone, with arrays of 1 GB")
     add("--serve", nargs=2, metavar=("WHAT", "ORDER"), help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
@@ -56,6 +57,9 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print tables, and write the record."""
     if options.serve:
         _serve(*options.serve)
+        return
+    if options.store:
+        print(f"Into memory not used before: {', '.join(f'{speed:.2f}' for speed in measure_store())} GB/s.")
         return
     if options.render:
         print(render(json.loads(options.render.read_text(encoding="utf-8"))))
