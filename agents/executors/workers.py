@@ -200,7 +200,7 @@ class SamplerWorker:
     ) -> None:
         self._config, self._place, self._number = config, place, number
         self._episode_settings, self._base_url = episode_settings, base_url
-        self._version = -1
+        self._loaded: list[str] = []
         self._engine: Any = None
         self._policy: Any = None
         self._samplers: dict[str, Any] = {}
@@ -234,6 +234,7 @@ class SamplerWorker:
             "sampled": training.with_settings(SamplingSettings()),
         }
         self._tell(version)
+        self._loaded = _names(weights)
         return {"role": "sampler", "rank": self._number, **_identity()}
 
     def play(
@@ -251,18 +252,21 @@ class SamplerWorker:
             drawing: How.
             seed: Where all randomness comes from, with each task's key.
             version: Of the weights.
-            weights: Where they are, in parts; they are fetched if it has another version.
+            weights: Where they are, in parts; they are fetched if it has others.
         """
         import ray
 
         began = time.perf_counter()
-        if version != self._version:
+        # By what they are and not by their version: learners that began again make weights of the same number anew.
+        if (wanted := _names(weights)) != self._loaded:
+            self._loaded = []  # should it break off, what is there is neither
             for part in weights:
                 load_arrays(self._policy, ray.get(part))
             training = self._samplers["training"]
             if isinstance(training, PublishedSampler):
                 training.publish_weights(named_weights(self._policy.model), version)
             self._tell(version)
+            self._loaded = wanted
         loaded = time.perf_counter()
         # How many may fail is a share of the whole step's episodes, which is counted where they come together.
         rollout = replace(self._config.rollout, max_failure_rate=1.0)
@@ -278,10 +282,14 @@ class SamplerWorker:
         return Played(result=result, load_s=loaded - began)
 
     def _tell(self, version: int) -> None:
-        self._version = version
         for sampler in self._samplers.values():
             if not isinstance(sampler, PublishedSampler):
                 sampler.weight_version = version
+
+
+def _names(weights: Sequence[Any]) -> list[str]:
+    """What tells published weights from all others."""
+    return [part.hex() for part in weights]
 
 
 class SimulatorWorker:
