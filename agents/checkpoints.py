@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.errors import CheckpointError, WorkersLostError
+from agents.errors import CheckpointError, WorkersLostError, first_line
 from agents.files import point_to, remove, sync_folder, sync_tree
 from agents.policy import Policy
 
@@ -169,8 +169,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for what is no such file
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{str(path)!r} can't be read: {first}") from error
+        raise CheckpointError(f"{str(path)!r} can't be read: {first_line(error)}") from error
     schema = state.get("schema") if isinstance(state, dict) else None
     if not isinstance(state, dict) or schema != STATE_SCHEMA:
         raise CheckpointError(f"{str(path)!r} has schema {schema!r}; this version reads {STATE_SCHEMA!r}.")

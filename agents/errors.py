@@ -32,6 +32,7 @@ __all__ = [
     "RunExistsError",
     "TrainingError",
     "WorkersLostError",
+    "first_line",
 ]
 
 
@@ -82,3 +83,8 @@ class RunBusyError(ZeroSearchError, RuntimeError):
 
 class RunExistsError(ZeroSearchError, FileExistsError):
     """A run folder holds something already."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

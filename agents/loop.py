@@ -21,6 +21,7 @@ from agents.errors import (
     RolloutError,
     TrainingError,
     WorkersLostError,
+    first_line,
 )
 from agents.executors.watched import WatchedExecutor
 from agents.files import sync_file
@@ -328,7 +329,7 @@ class TrainingLoop:
             if self._executor.ended_rollout(error):
                 flag, tokens = "--max-batch-tokens", self._config.sampling.max_batch_tokens
             return TrainingError(
-                f"Out of memory: {_first_line(error)} {where} {good} Go on with less of it at once: {self._command()} "
+                f"Out of memory: {first_line(error)} {where} {good} Go on with less of it at once: {self._command()} "
                 f"{flag} {max(tokens // 2, 1)}"
             )
         if isinstance(error, NonFiniteError):
@@ -380,7 +381,7 @@ def write_page(run: RunFolder, say: Callable[[str], None]) -> None:
     try:
         write_report(run.path)
     except Exception as error:
-        say(f"{run.path / 'report.html'} could not be written ({type(error).__name__}: {_first_line(error)}).")
+        say(f"{run.path / 'report.html'} could not be written ({type(error).__name__}: {first_line(error)}).")
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
@@ -392,10 +393,6 @@ def is_out_of_memory(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _spread(trajectories: Sequence[Trajectory], count: int) -> list[Trajectory]:

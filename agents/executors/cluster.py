@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from agents.errors import first_line
 from agents.executors.placement import Node
 from agents.executors.settings import ScaleSettings
 from agents.loopback import LOOPBACK, check_loopback, stay_on_loopback
@@ -93,8 +94,7 @@ class Cluster:
             with _own_signals():
                 self.ray.init(address=scale.address, runtime_env=environment, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            first = (str(error) or type(error).__name__).splitlines()[0]
-            raise ConfigError(f"{_nobody(scale.address)}: {first}. {_HOW_TO_START}") from error
+            raise ConfigError(f"{_nobody(scale.address)}: {first_line(error)}. {_HOW_TO_START}") from error
         nodes = self.nodes()
         gpus, cpus = sum(node.gpus for node in nodes), sum(node.cpus for node in nodes)
         say(f"Ray: {len(nodes)} machines with {gpus:g} GPUs and {cpus:g} cores that are free.")

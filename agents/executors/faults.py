@@ -6,12 +6,7 @@ from typing import Any
 
 from agents.errors import TrainingError
 
-__all__ = ["first_line", "is_lost_object", "lacks_room"]
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its type if it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+__all__ = ["is_lost_object", "lacks_room"]
 
 
 def is_lost_object(ray: Any, error: BaseException) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from agents.accumulation import Example
-from agents.errors import NonFiniteError, TrainingError, WorkersLostError
-from agents.executors.faults import first_line, is_lost_object, lacks_room
+from agents.errors import NonFiniteError, TrainingError, WorkersLostError, first_line
+from agents.executors.faults import is_lost_object, lacks_room
 from agents.losses import Aggregation
 from agents.sharded.shares import put_together, split
 

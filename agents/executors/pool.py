@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 from agents.conversation import EpisodeTask
-from agents.errors import TrainingError, WorkersLostError
-from agents.executors.faults import first_line, is_lost_object, lacks_room
+from agents.errors import TrainingError, WorkersLostError, first_line
+from agents.executors.faults import is_lost_object, lacks_room
 from agents.executors.workers import Drawing, Played
 from agents.rollout import RolloutResult
 

@@ -19,9 +19,8 @@ from agents.accumulation import Example
 from agents.config import TrainConfig
 from agents.conversation import EpisodeTask
 from agents.critic import ValueLossFunction
-from agents.errors import CheckpointError, TrainingError, WorkersLostError
+from agents.errors import CheckpointError, TrainingError, WorkersLostError, first_line
 from agents.executors.cluster import Cluster
-from agents.executors.faults import first_line
 from agents.executors.learners import LearnerGroup
 from agents.executors.placement import check_placement, needs_of, there_are, wants_gpus
 from agents.executors.pool import SamplerPool

@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorS
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from agents.errors import CheckpointError
+from agents.errors import CheckpointError, first_line
 from agents.optimization import TrainedParameters
 from agents.sharded.modules import release
 
@@ -155,7 +155,7 @@ def _first(error: BaseException) -> str:
     failures = getattr(error, "failures", None)
     if failures:
         error = next(iter(failures.values()))[0]
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return first_line(error)
 
 
 class _Reader(FileSystemReader):
