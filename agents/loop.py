@@ -168,7 +168,6 @@ class TrainingLoop:
             bar.update()
         with self._signals.deferred():
             self.save()
-            self._executor.sync_policy()
 
     def close(self, *, wait: bool) -> None:
         """End what works beside the steps; wait for what it is at, if the executor is to work on."""

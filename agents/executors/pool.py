@@ -12,7 +12,7 @@ from typing import Any
 from agents.conversation import EpisodeTask
 from agents.errors import TrainingError, WorkersLostError, first_line
 from agents.executors.faults import is_lost_object, lacks_room
-from agents.executors.workers import Drawing, Played
+from agents.executors.workers import Drawing
 from agents.rollout import RolloutResult
 
 __all__ = ["SamplerPool", "allowed_s", "deal_out"]
@@ -82,9 +82,6 @@ class SamplerPool:
         note: Is told what happened: kind, and a sentence.
         room: Of a sampler that isn't ready in time: what it asks for and what there is, if no machine has taken it;
             else an empty text.
-
-    Attributes:
-        load_s: Seconds that the slowest sampler of the newest rollout took for new weights.
     """
 
     def __init__(
@@ -101,7 +98,6 @@ class SamplerPool:
         note: Callable[[str, str], None],
         room: Callable[[Any], str],
     ) -> None:
-        self.load_s = 0.0
         self.places: list[dict[str, Any]] = [{} for _ in range(count)]
         self._ray, self._make, self._note, self._room = ray, make, note, room
         self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
@@ -155,7 +151,7 @@ class SamplerPool:
             for indices in deal_out(tasks, self._num_parts)
         )
         playing = _Round(waiting=parts, idle=list(range(len(self._handles))))
-        found: list[tuple[_Work, Played]] = []
+        found: list[tuple[_Work, RolloutResult]] = []
         while playing.waiting or playing.running:
             while playing.waiting and playing.idle:
                 work = playing.waiting.popleft()
@@ -182,12 +178,12 @@ class SamplerPool:
         now = time.monotonic()
         return [one for one, work in playing.running.items() if now - work.began >= work.limit_s]
 
-    def _take(self, reference: Any, work: _Work, *, hangs: bool) -> Played | None:
+    def _take(self, reference: Any, work: _Work, *, hangs: bool) -> RolloutResult | None:
         """What a sampler gave; None if it is lost, and there is another one in its place."""
         try:
             if hangs:
                 raise TimeoutError
-            played: Played = self._ray.get(reference)
+            played: RolloutResult = self._ray.get(reference)
             return played
         except self._ray.exceptions.RayTaskError as error:
             raise self._explained(error) from error
@@ -227,16 +223,15 @@ class SamplerPool:
             self._ray.kill(self._handles[number])
             raise WorkersLostError("The samplers were ended.")
 
-    def _put_together(self, count: int, found: Sequence[tuple[_Work, Played]], total_s: float) -> RolloutResult:
+    def _put_together(self, count: int, found: Sequence[tuple[_Work, RolloutResult]], total_s: float) -> RolloutResult:
         placed: dict[int, Any] = {}
         for work, played in found:
-            placed.update(zip(work.indices, played.result.trajectories, strict=True))
-        self.load_s = max((played.load_s for _, played in found), default=0.0)
+            placed.update(zip(work.indices, played.trajectories, strict=True))
         size = max(len(self._handles), 1)
         return RolloutResult(
             trajectories=[placed[index] for index in range(count)],
-            generate_s=sum(played.result.generate_s for _, played in found) / size,
-            search_s=sum(played.result.search_s for _, played in found) / size,
+            generate_s=sum(played.generate_s for _, played in found) / size,
+            search_s=sum(played.search_s for _, played in found) / size,
             total_s=total_s,
         )
 

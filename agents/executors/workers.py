@@ -7,7 +7,6 @@ and plays episodes; a `SimulatorWorker` keeps a simulator's server up.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +20,12 @@ from agents.executors.shipping import Shape, arrays_of, load_arrays, tensors_of,
 from agents.rollout import RolloutResult, rollout_sync
 from agents.samplers.base import PublishedSampler, SamplingSettings
 from agents.samplers.weights import named_weights
-from agents.sharded.group import connect_store, join, leave, make_store
+from agents.sharded.group import connect_store, join, make_store
 from agents.sharded.learner import ShardedLearner
 from agents.sharded.shares import Share
 from zs_env.episode import EpisodeSettings
 
-__all__ = ["LearnerWorker", "Played", "SamplerWorker", "SimulatorWorker", "WorkerPlace"]
+__all__ = ["LearnerWorker", "SamplerWorker", "SimulatorWorker", "WorkerPlace"]
 
 Drawing = Literal["training", "greedy", "sampled"]
 """How episodes are played: as training samples, with the likeliest tokens, or by drawing at temperature 1."""
@@ -140,10 +139,6 @@ class LearnerWorker:
         """Take back this rank's part of what any number of learners saved."""
         self.learner.load(Path(folder))
 
-    def leave(self) -> None:
-        """Leave the group."""
-        leave()
-
     @property
     def learner(self) -> ShardedLearner:
         """The learner, once started."""
@@ -164,19 +159,6 @@ def _looking_ahead(buckets: Any) -> Any:
         yield following, True
         following = bucket
     yield following, False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
-    """What a sampler gives.
-
-    Attributes:
-        result: The episodes.
-        load_s: Seconds for taking new weights before.
-    """
-
-    result: RolloutResult
-    load_s: float
 
 
 class SamplerWorker:
@@ -244,7 +226,7 @@ class SamplerWorker:
         seed: int,
         version: int,
         weights: Sequence[Any],
-    ) -> Played:
+    ) -> RolloutResult:
         """Play one episode a task, with the weights of this version.
 
         Args:
@@ -256,7 +238,6 @@ class SamplerWorker:
         """
         import ray
 
-        began = time.perf_counter()
         # By what they are and not by their version: learners that began again make weights of the same number anew.
         if (wanted := _names(weights)) != self._loaded:
             self._loaded = []  # should it break off, what is there is neither
@@ -267,10 +248,9 @@ class SamplerWorker:
                 training.publish_weights(named_weights(self._policy.model), version)
             self._tell(version)
             self._loaded = wanted
-        loaded = time.perf_counter()
         # How many may fail is a share of the whole step's episodes, which is counted where they come together.
         rollout = replace(self._config.rollout, max_failure_rate=1.0)
-        result = rollout_sync(
+        return rollout_sync(
             tasks,
             sampler=self._samplers[drawing],
             codec=self._policy.codec,
@@ -279,7 +259,6 @@ class SamplerWorker:
             settings=rollout,
             seed=seed,
         )
-        return Played(result=result, load_s=loaded - began)
 
     def _tell(self, version: int) -> None:
         for sampler in self._samplers.values():
