@@ -20,47 +20,17 @@ from agents.plan.scaling import (
     update_phase,
 )
 from agents.plan.serving import exchange_seconds, longest_of, make_server
-from agents.plan.settings import Assumptions, Precision, RunShape
-from agents.plan.shapes import SHAPES, ModelShape
+from agents.plan.settings import Precision
+from agents.plan.shapes import SHAPES
 from agents.plan.timing import plan_time
+from tests.agents.plan import small as small_things
+from tests.agents.plan.small import SHAPE
 from zs_env.errors import ConfigError
 
-# One layer of H 4, F 8, two heads of 2 over one key head: 144 weights, a head of 40. See test_timing.
-SHAPE = ModelShape(
-    name="s", vocabulary=10, hidden=4, intermediate=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=2
-)
-IDEAL = Assumptions(
-    mfu=1,
-    decode_mfu=1,
-    bandwidth_share=1,
-    layer_overhead_us=0,
-    pass_overhead_us=0,
-    runtime_gb=0,
-    search_latency_s=0,
-    tokens_per_document=1,
-    logit_passes=0,
-    longest_action=1,
-    padding=1,
-    margin=0,
-    actions_share=1,
-)
-# A thousand operations a second, and bytes for nothing.
-COMPUTER = Hardware(name="c", is_gpu=True, peak_tflops=1e-9, bandwidth_gb_s=1e9, memory_gb=1)
-RUN = RunShape(
-    total_steps=10,
-    questions=2,
-    group_size=2,
-    prompt_tokens=10,
-    num_actions=2,
-    action_tokens=5,
-    max_new_tokens=10,
-    document_tokens=20,
-    max_episode_tokens=100,
-    micro_batch_tokens=400,
-    max_batch_tokens=4096,
-    sampler="vllm",
-    dtype="bfloat16",
-)
+# Of the model: 144 weights, a head of 40.
+IDEAL = replace(small_things.IDEAL, margin=0, actions_share=1)
+COMPUTER = replace(small_things.COMPUTER, is_gpu=True)
+RUN = replace(small_things.RUN, sampler="vllm", dtype="bfloat16")
 PLAIN = ClusterNumbers(
     link_share=1, hop_us=0, overlap=0, allreduce_us=0, call_ms=0, episode_ms=0, spread=0, simulator_prompt_tokens=10
 )
