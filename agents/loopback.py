@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any
 
 from zs_env.errors import ConfigError
 
-__all__ = ["LOOPBACK", "check_loopback", "stay_on_loopback"]
+__all__ = ["LOOPBACK", "check_loopback", "start_on_loopback", "stay_on_loopback"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -39,3 +40,28 @@ def check_loopback(ray: Any) -> None:
             f"Ray listens on {address} and not on {LOOPBACK} alone: {_VARIABLE}={os.environ.get(_VARIABLE)!r} was set "
             "to something else than 0. Unset it, or connect to a Ray of your own first (ray.init)."
         )
+
+
+def start_on_loopback(**options: Any) -> Any:
+    """Start a quiet Ray of one's own that this machine alone can reach.
+
+    Args:
+        options: What else `ray.init` takes.
+
+    Returns:
+        The package.
+
+    Raises:
+        ConfigError: See `check_loopback`; it is ended again.
+    """
+    stay_on_loopback()
+    import ray
+
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    ray.init(address="local", _node_ip_address=LOOPBACK, **quiet, **options)
+    try:
+        check_loopback(ray)
+    except ConfigError:
+        ray.shutdown()
+        raise
+    return ray

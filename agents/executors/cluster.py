@@ -21,7 +21,7 @@ import torch
 from agents.errors import first_line
 from agents.executors.placement import Node
 from agents.executors.settings import ScaleSettings
-from agents.loopback import LOOPBACK, check_loopback, stay_on_loopback
+from agents.loopback import LOOPBACK, start_on_loopback, stay_on_loopback
 from zs_env.errors import ConfigError, require
 
 __all__ = ["Cluster"]
@@ -36,6 +36,7 @@ _HOW_TO_START = (
 )
 
 _REACH_S = 10.0
+_NAMESPACE = "zerosearch"
 
 
 class Cluster:
@@ -73,26 +74,23 @@ class Cluster:
         if self._joined:
             self.own = False
             return
-        options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "zerosearch"}
         if self.own:
             num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
             with _own_signals():
-                self.ray.init(
-                    address="local",
-                    num_cpus=max(os.cpu_count() or 1, 1),
-                    num_gpus=num_gpus,
-                    include_dashboard=False,
-                    _node_ip_address=LOOPBACK,
-                    **options,
-                )
-            check_loopback(self.ray)
+                start_on_loopback(num_cpus=max(os.cpu_count() or 1, 1), num_gpus=num_gpus, namespace=_NAMESPACE)
             return
         _check_reachable(str(scale.address))
         root = Path(__file__).parents[2]
         environment = {"working_dir": str(root), "excludes": _NOT_SENT} if (root / "pyproject.toml").is_file() else None
         try:
             with _own_signals():
-                self.ray.init(address=scale.address, runtime_env=environment, **options)
+                self.ray.init(
+                    address=scale.address,
+                    runtime_env=environment,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    namespace=_NAMESPACE,
+                )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"{_nobody(scale.address)}: {first_line(error)}. {_HOW_TO_START}") from error
         nodes = self.nodes()

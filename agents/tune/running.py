@@ -17,7 +17,7 @@ from agents.config import TrainConfig
 from agents.errors import TrainingError
 from agents.files import remove, write_json
 from agents.interrupts import Interrupted
-from agents.loopback import LOOPBACK, check_loopback, stay_on_loopback
+from agents.loopback import start_on_loopback
 from agents.runs import RunFolder, describe_machine, hold_lock
 from agents.tune.settings import Sweep, SweepSettings
 from agents.tune.space import check_space, read_space, tune_space
@@ -167,21 +167,13 @@ def _local_ray() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    own = "RAY_ADDRESS" not in os.environ
-    if own:
-        stay_on_loopback()
     checkout = str(Path(__file__).parents[2])
     options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": _path_with(checkout)}}}
-    if own:
-        options |= {
-            "include_dashboard": False,
-            "_node_ip_address": LOOPBACK,
-            "object_store_memory": _OBJECT_STORE_BYTES,
-        }
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    else:
+        start_on_loopback(object_store_memory=_OBJECT_STORE_BYTES, **options)
     try:
-        if own:
-            check_loopback(ray)
         yield
     finally:
         ray.shutdown()

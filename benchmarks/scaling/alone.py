@@ -6,7 +6,6 @@ would each have.
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import statistics
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agents.loopback import LOOPBACK, stay_on_loopback
+from agents.loopback import start_on_loopback
 
 __all__ = ["Alone", "measure_alone", "measure_ray", "measure_store"]
 
@@ -149,20 +148,8 @@ def measure_store(*, gigabytes: int = 1, repeats: int = 3) -> list[float]:
 
 def _started(store_bytes: int) -> Any:
     """Ray on this machine alone."""
-    stay_on_loopback()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        _node_ip_address=LOOPBACK,
-        num_cpus=2,
-        object_store_memory=store_bytes,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    return ray
+    return start_on_loopback(num_cpus=2, object_store_memory=store_bytes)
 
 
 class _Actor:
