@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from agents.errors import CheckpointError, WorkersLostError, first_line
-from agents.files import point_to, remove, sync_folder, sync_tree
 from agents.policy import Policy
+from zs_env.files import point_to, remove, sync_folder, sync_tree
 
 __all__ = ["STATE_FILE", "STATE_SCHEMA", "Checkpoints", "generator_states", "read_state", "restore_generators"]
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from agents.codec import TextCodec
 from agents.conversation import Conversation, EpisodeTask, RolloutSettings, episode_generator, record_search
-from agents.intervals import difference_interval, wilson_interval
 from agents.policy import Policy
 from agents.rollout import rollout_sync
 from agents.samplers.base import Sampler, SamplingSettings
@@ -22,6 +21,7 @@ from zs_env.bridge import search_blocking
 from zs_env.curriculum import check_whole
 from zs_env.engines.hostile import attack_succeeded
 from zs_env.episode import Episode, EpisodeSettings, Step
+from zs_env.intervals import difference_interval, wilson_interval
 from zs_env.types import Question, QuestionSource, SearchEngine, SearchRequest
 
 __all__ = [

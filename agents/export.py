@@ -91,11 +91,11 @@ def export(
     from transformers import GenerationConfig
 
     from agents.config import ModelConfig
-    from agents.files import write_folder
     from agents.lora import LoraPolicy, merge_adapters
     from agents.model_card import model_card, usage_snippet
     from agents.policy import load_policy
     from agents.runs import read_checkpoint_settings
+    from zs_env.files import write_folder
     from zs_env.prompts import get_prompt
 
     _check_out(out)

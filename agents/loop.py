@@ -24,13 +24,13 @@ from agents.errors import (
     first_line,
 )
 from agents.executors.watched import WatchedExecutor
-from agents.files import sync_file
 from agents.interrupts import Interrupted, StopSignals
 from agents.policy import Policy
 from agents.resume import LOGS, ResumePoint, cut_logs, resume_command
 from agents.runs import Logger, RunFolder, checkpoint_settings
 from agents.trajectory import Trajectory
 from zs_env.errors import ZeroSearchError
+from zs_env.files import sync_file
 
 __all__ = ["TrainingLoop", "is_out_of_memory", "write_page"]
 

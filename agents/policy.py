@@ -17,7 +17,6 @@ from torch import Tensor
 from agents.batches import Batch, Batching
 from agents.codec import TextCodec
 from agents.errors import ModelError
-from agents.files import write_folder
 from agents.gguf import is_gguf, load_gguf
 from agents.head import head_logprobs
 from agents.losses import entropy_from_logits, selective_log_softmax
@@ -26,6 +25,7 @@ from agents.packed.attention import NAME, has_flash_attention, packed_kernel_nam
 from agents.packed.support import packed_hidden_states, try_packing
 from agents.samplers.base import SamplingSettings
 from zs_env.errors import ConfigError, ZeroSearchError
+from zs_env.files import write_folder
 
 __all__ = ["ADAPTER_CONFIG", "SETTINGS_FILE", "Packing", "Policy", "TokenLogprobs", "hash_weights", "load_policy"]
 

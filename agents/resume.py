@@ -15,11 +15,11 @@ from agents.config_files import merge_search
 from agents.config_sections import SEARCH_AROUND, SEARCH_FILES
 from agents.conversation import RolloutSettings
 from agents.errors import CheckpointError, ModelError
-from agents.files import cut_file
 from agents.policy import Policy
 from agents.runs import RunFolder
 from zs_env.command_options import option_at
 from zs_env.errors import ConfigError
+from zs_env.files import cut_file
 
 __all__ = [
     "LOGS",

@@ -36,10 +36,10 @@ import torch
 
 from agents.config_sections import SEARCH_AROUND
 from agents.errors import RunBusyError, RunExistsError
-from agents.files import remove, write_json
 from agents.policy import ADAPTER_CONFIG, SETTINGS_FILE
 from agents.trajectory import Trajectory, write_trajectories
 from zs_env.errors import ConfigError
+from zs_env.files import remove, write_json
 
 __all__ = [
     "CHECKPOINT_SCHEMA",

@@ -21,7 +21,6 @@ from agents.errors import TrainingError, WorkersLostError
 from agents.executors import Executor
 from agents.executors.placement import check_this_machine
 from agents.executors.watched import WatchedExecutor
-from agents.files import point_to
 from agents.interrupts import Interrupted, StopSignals
 from agents.loop import TrainingLoop, write_page
 from agents.lora import require_peft
@@ -38,6 +37,7 @@ from agents.resume import (
 )
 from agents.runs import SCHEMA, START_SCHEMA, Logger, RunFolder, TensorBoardLogger, describe_machine
 from zs_env.errors import ConfigError
+from zs_env.files import point_to
 from zs_env.types import SearchEngine
 
 __all__ = ["make_algorithm", "make_executor", "train"]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from agents.files import write_text
 from zs_env.engines.draws import Draws
 from zs_env.errors import ConfigError
+from zs_env.files import write_text
 from zs_env.questions.atlas import SPLITS, Fact, load_atlas
 
 __all__ = ["KINDS", "Kind", "passages", "write_passages"]

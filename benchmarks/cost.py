@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import zs_env
-from agents.files import write_json
 from zs_env.curriculum import check_whole
 from zs_env.errors import ConfigError
+from zs_env.files import write_json
 
 __all__ = ["Price", "add_parser", "break_even", "compare", "read_prices", "run", "searches_of_run"]
 

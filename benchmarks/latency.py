@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 
 import zs_env
-from agents.files import write_json
 from agents.runs import describe_machine
 from benchmarks.engine_specs import EngineSpec, check_names, parse_spec, read_specs
-from benchmarks.simulator.cases import load_cases
 from zs_env.curriculum import check_whole
 from zs_env.engines.around.base import ask
 from zs_env.engines.around.keys import without_secrets
 from zs_env.errors import ConfigError
+from zs_env.files import write_json
+from zs_env.measuring.cases import load_cases
 from zs_env.types import SearchEngine, SearchRequest
 
 __all__ = ["Load", "add_parser", "interval_of", "measure", "run", "run_load"]

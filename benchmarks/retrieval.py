@@ -23,20 +23,20 @@ from pathlib import Path
 from typing import Any
 
 import zs_env
-from agents.files import write_json
-from agents.intervals import wilson_interval
 from agents.runs import describe_machine
 from benchmarks.assertions import check_result
 from benchmarks.atlas_passages import write_passages
 from benchmarks.engine_specs import EngineSpec, check_names, parse_spec
-from benchmarks.simulator.cases import Case, load_cases
 from benchmarks.simulator.figures import ratio_interval
-from benchmarks.simulator.running import run_cases
 from zs_env.curriculum import check_whole
 from zs_env.engines.around.keys import without_secrets
 from zs_env.engines.retrieval import read_passages
 from zs_env.errors import ConfigError
+from zs_env.files import write_json
+from zs_env.intervals import wilson_interval
 from zs_env.matching import find_matcher
+from zs_env.measuring.cases import Case, load_cases
+from zs_env.measuring.running import run_cases
 from zs_env.types import QuestionSource, SearchEngine, SearchRequest, SearchResult
 
 __all__ = ["add_parser", "answerable", "run", "score_answers", "score_assertions"]

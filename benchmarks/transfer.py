@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 import zs_env
-from agents.files import write_json
 from agents.runs import describe_machine
 from benchmarks.atlas_passages import KINDS, write_passages
 from benchmarks.engine_specs import EngineSpec, check_names, parse_spec
 from zs_env.curriculum import check_probability, check_whole
 from zs_env.engines import ScriptedEngine
 from zs_env.errors import ConfigError
+from zs_env.files import write_json
 from zs_env.questions import QuestionList, load_questions
 from zs_env.types import Question, SearchEngine
 

@@ -89,9 +89,9 @@ def add_scale_parser(commands: Any, plan: argparse.ArgumentParser) -> None:
 
 def run_scale(options: argparse.Namespace) -> None:
     """Plan, and show it."""
-    from agents.files import write_json
     from agents.plan.scale_report import map_text, numbers_text, pair_text, record_of
     from agents.plan.shapes import find_shape
+    from zs_env.files import write_json
 
     split = _split_of(options)
     if split is not None and options.scale_gpus is not None:

@@ -9,13 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from agents.files import write_text
 from agents.report_html.charts import curves
 from agents.report_html.episodes import episodes
 from agents.report_html.folder import RunRecord, read_run
 from agents.report_html.markup import clip, number, setting, text
 from agents.report_html.measures import measures
 from agents.report_html.noted import alarms, events, workers
+from zs_env.files import write_text
 
 __all__ = ["REPORT_FILE", "render_report", "write_report"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from agents.intervals import wilson_interval
 from agents.rllib.reading import documents_in, name_words, read, relation_of, words
 from zs_env.curriculum import check_whole
+from zs_env.intervals import wilson_interval
 from zs_env.types import Question
 
 __all__ = ["BASELINES", "Choose", "by_hand", "one_search", "play", "uniform"]

@@ -15,13 +15,13 @@ from typing import Any
 
 from agents.config import TrainConfig
 from agents.errors import TrainingError
-from agents.files import remove, write_json
 from agents.interrupts import Interrupted
 from agents.loopback import start_on_loopback
 from agents.runs import RunFolder, describe_machine, hold_lock
 from agents.tune.settings import Sweep, SweepSettings
 from agents.tune.space import check_space, read_space, tune_space
 from zs_env.errors import ConfigError, require
+from zs_env.files import remove, write_json
 
 __all__ = ["SCHEMA", "SWEEP_FILE", "UNFINISHED", "sweep"]
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from agents.batches import TokenBatch
-from agents.files import write_folder
 from agents.policy import Policy
 from agents.warmstart.demonstrations import MISSING, UNKNOWN, Demonstration, DemonstrationSettings, Demonstrator
 from agents.warmstart.names import Inventor
@@ -25,6 +24,7 @@ from zs_env.curriculum import check_whole
 from zs_env.engines import make_engine
 from zs_env.episode import EpisodeSettings
 from zs_env.errors import ConfigError
+from zs_env.files import write_folder
 from zs_env.questions import World, load_atlas
 from zs_env.questions.atlas_text import PHRASES
 from zs_env.types import SearchEngine, SearchRequest

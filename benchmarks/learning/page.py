@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.intervals import difference_interval
 from benchmarks.learning.arms import ARMS, Arm
 from benchmarks.learning.picture import draw_curves
+from zs_env.intervals import difference_interval
 
 __all__ = ["mean_interval", "render", "steadiness", "write_page"]
 

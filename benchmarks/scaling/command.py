@@ -16,7 +16,6 @@ from typing import Any
 
 import zs_env
 from agents.errors import ModelError
-from agents.files import write_json
 from agents.runs import describe_machine
 from benchmarks.scaling.alone import measure_alone, measure_ray, measure_store
 from benchmarks.scaling.arms import ARMS, Arm, arm_named, write_settings
@@ -24,6 +23,7 @@ from benchmarks.scaling.predict import predict
 from benchmarks.scaling.runs import WARM_UP, measured_steps, medians, train
 from benchmarks.scaling.tables import compare, render
 from zs_env.curriculum import check_whole
+from zs_env.files import write_json
 
 __all__ = ["SCHEMA", "add_parser", "measure", "run"]
 

@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agents.files import write_json
-from benchmarks.simulator.cases import QUERIES, load_cases
 from benchmarks.simulator.meaning import find_meaning
 from benchmarks.simulator.page import write_page
 from benchmarks.simulator.record import make_record, prompt_texts, read_records
-from benchmarks.simulator.running import run_cases
 from benchmarks.simulator.tables import render
 from zs_env.curriculum import check_whole
 from zs_env.engines import SEARCH_MODES, make_engine
 from zs_env.errors import ConfigError
+from zs_env.files import write_json
+from zs_env.measuring.cases import QUERIES, load_cases
+from zs_env.measuring.running import run_cases
 from zs_env.quality import judge
 from zs_env.types import SearchEngine
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.intervals import wilson_interval
-from benchmarks.simulator.cases import QUALITIES, Case
-from benchmarks.simulator.running import Answered
 from zs_env.engines.around.keys import without_secrets
+from zs_env.intervals import wilson_interval
+from zs_env.measuring.cases import QUALITIES, Case
+from zs_env.measuring.running import Answered
 from zs_env.quality import JudgedSearch, QualityReport, Share, report
 
 __all__ = ["BARS", "Bar", "check_bars", "group_figures", "ratio_interval"]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.files import write_text
 from benchmarks.simulator.picture import draw
 from benchmarks.simulator.tables import render
+from zs_env.files import write_text
 
 __all__ = ["write_page"]
 

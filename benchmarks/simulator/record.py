@@ -12,12 +12,12 @@ from typing import Any
 
 import zs_env
 from agents.runs import describe_machine
-from benchmarks.simulator.cases import Case
 from benchmarks.simulator.figures import check_bars, group_figures
-from benchmarks.simulator.running import Answered
 from zs_env.engines.llm.engine import SimulationSettings
 from zs_env.engines.llm.prompts import load_prompts
 from zs_env.errors import ConfigError
+from zs_env.measuring.cases import Case
+from zs_env.measuring.running import Answered
 from zs_env.quality import JudgedSearch
 from zs_env.types import QuestionSource, SearchEngine
 

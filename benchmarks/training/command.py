@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import zs_env
-from agents.files import write_json
 from agents.runs import describe_machine
 from benchmarks.training.arms import ARMS, Arm, arm_named, default_arms
 from benchmarks.training.models import ModelChoice, write_model
@@ -24,6 +23,7 @@ from benchmarks.training.trl_side import require_trl
 from benchmarks.training.workload import SCENARIOS
 from zs_env.curriculum import check_whole
 from zs_env.errors import ConfigError
+from zs_env.files import write_json
 
 __all__ = ["SCHEMA", "add_parser", "run"]
 

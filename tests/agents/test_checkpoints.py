@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents import files
 from agents.checkpoints import Checkpoints, generator_states, read_state, restore_generators
 from agents.errors import CheckpointError
-from agents.files import exchange, point_to, write_folder, write_json
 from agents.policy import Policy, load_policy
 from agents.runs import read_checkpoint_settings
+from zs_env import files
+from zs_env.files import exchange, point_to, write_folder, write_json
 
 SETTINGS = {"schema": "zerosearch.checkpoint/1", "episode": {"max_turns": 3}}
 

@@ -7,7 +7,6 @@ import pytest
 
 from agents.conversation import RolloutSettings
 from agents.evaluate import evaluate_callable, evaluate_policy, measure, pick_questions
-from agents.intervals import difference_interval, wilson_interval
 from agents.policy import Policy
 from agents.report import comparison_table, measure_table
 from agents.report_html.measures import measures
@@ -15,6 +14,7 @@ from agents.samplers import ScriptedSampler
 from agents.trajectory import SearchRecord, Trajectory
 from zs_env.episode import EpisodeSettings
 from zs_env.errors import ConfigError
+from zs_env.intervals import difference_interval, wilson_interval
 from zs_env.types import Question
 
 SHORT = EpisodeSettings(prompt="short")

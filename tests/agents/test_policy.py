@@ -7,11 +7,11 @@ from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2Fo
 
 from agents.batches import collate
 from agents.errors import ModelError
-from agents.files import write_folder
 from agents.policy import Policy, load_policy
 from agents.testing import byte_tokenizer, tiny_llama
 from agents.trajectory import TokenSegment, Trajectory
 from zs_env.errors import ConfigError
+from zs_env.files import write_folder
 
 SIZES = {
     "vocab_size": 272,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from agents.checkpoints import read_state
-from agents.files import remove
 from agents.policy import Policy
 from agents.testing import byte_tokenizer, tiny_lfm2
 from tests.agents.resuming import VARIANTS, Forks, assert_equal_runs
+from zs_env.files import remove
 
 
 @pytest.fixture(scope="module")

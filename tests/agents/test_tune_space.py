@@ -185,7 +185,7 @@ def test_what_can_not_work_is_told_before_anything_starts(tmp_path: Path) -> Non
 
 
 def test_a_sweep_goes_on_with_its_own_settings_alone(tmp_path: Path) -> None:
-    from agents.files import write_json
+    from zs_env.files import write_json
 
     (tmp_path / "mine").mkdir()
     write_json(tmp_path / "mine" / "sweep.json", given().record())

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.simulator.cases import load_cases, make_query
 from tests.benchmarks.simulator.helpers import capitals, write_questions
+from zs_env.measuring.cases import load_cases, make_query
 
 
 def test_useful_and_noisy_are_asked_the_same(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.simulator.cases import Case
 from zs_env.engines.around.base import ask
 from zs_env.engines.around.keys import from_json, request_key, to_json, without_secrets
 from zs_env.engines.around.records import RecordWriter
 from zs_env.errors import ConfigError
+from zs_env.measuring.cases import Case
 from zs_env.types import SearchEngine, SearchResult
 
 __all__ = ["MAX_FAILURES", "Answered", "run_cases"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.simulator.running import MAX_FAILURES, run_cases
 from tests.benchmarks.simulator.helpers import Writing, capitals, write_well
 from zs_env.errors import ConfigError
+from zs_env.measuring.running import MAX_FAILURES, run_cases
 
 
 def test_answers_come_in_order_and_side_by_side(tmp_path: Path) -> None:
