@@ -175,7 +175,7 @@ def _write(folder: Path, built: Built, record: Mapping[str, Any], command: str) 
             "question": each.search.question.question,
             "golden_answers": list(each.search.question.golden_answers),
             **each.search.question.metadata,
-            "query": each.search.query,
+            "search_query": each.search.query,
         }
         for each in built.questions
     ]

@@ -29,7 +29,7 @@ def test_a_folder_of_examples_with_its_card(tmp_path: Path, capsys: pytest.Captu
     assert record == json.loads((tmp_path / "figures.json").read_text())
     questions = load_questions(tmp_path / "sft" / "questions_held_out.jsonl")
     assert len(questions) == record["num_questions_held_out"] == 3
-    assert questions[0].metadata["query"] == questions[0].question
+    assert questions[0].metadata["search_query"] == questions[0].question
     card = (tmp_path / "sft" / "README.md").read_text()
     assert "tune build labelled.jsonl --out DIR --min-likeness 0.0 --held-out 0.3" in card
     assert str(tmp_path) not in json.dumps(record) + card
