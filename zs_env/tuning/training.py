@@ -16,10 +16,10 @@ from typing import Any
 from zs_env.engines.llm.prompts import load_prompts
 from zs_env.errors import ConfigError, TuningError
 from zs_env.files import write_folder, write_json
+from zs_env.tuning.base_models import fingerprint, load_model, model_name, require_tune
 from zs_env.tuning.examples_folder import ExamplesFolder
 from zs_env.tuning.hardware import can_multiply_bfloat16, check_memory, choose_device, is_memory_error
 from zs_env.tuning.held_out import choose_held_out, held_out_losses
-from zs_env.tuning.base_models import fingerprint, load_model, model_name, require_tune
 from zs_env.tuning.ordering import learning_order, padding_share
 from zs_env.tuning.pace import Pace
 from zs_env.tuning.tokenising import EncodedSet, encode_all
