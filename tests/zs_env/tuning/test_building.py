@@ -68,7 +68,7 @@ def test_the_document_with_the_answer_stands_at_any_place() -> None:
 
 
 def test_best_first_the_document_with_the_answer_comes_first() -> None:
-    for each in everything(BuildSettings(min_likeness=0.0, min_documents=3)):
+    for each in everything(BuildSettings(min_likeness=0.0, min_documents=3, max_documents=3)):
         assert 2 <= each.num_documents <= 3
         if each.quality == "useful":
             matcher = find_matcher(tuple(each.question.golden_answers), each.question.question)
