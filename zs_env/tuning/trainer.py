@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from zs_env.errors import TuningError
+from zs_env.errors import TuningError, require
 from zs_env.tuning.pace import Pace
 from zs_env.tuning.tokenising import Encoded
 from zs_env.tuning.training_folder import TrainingFolder
@@ -135,6 +135,8 @@ def make_trainer(model: Any, tokenizer: Any, plan: Plan) -> Any:
             callbacks=[_make_callback(plan)],
         )
     trainer.remove_callback(PrinterCallback)
+    if plan.settings.tensorboard and is_main_process():
+        trainer.add_callback(_tensorboard(plan.folder))
     return trainer
 
 
@@ -147,9 +149,8 @@ def _arguments(plan: Plan) -> Any:
     padding_free = on_gpu and importlib.util.find_spec("flash_attn") is not None
     return SFTConfig(
         output_dir=str(plan.folder.checkpoints),
-        logging_dir=str(plan.folder.path / "tensorboard"),
         per_device_train_batch_size=settings.micro_batch_size,
-        gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size // num_processes() or 1,
+        gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size // num_processes(),
         max_steps=plan.pace.total_steps,
         learning_rate=plan.learning_rate,
         weight_decay=settings.weight_decay,
@@ -173,7 +174,7 @@ def _arguments(plan: Plan) -> Any:
         logging_nan_inf_filter=False,
         save_strategy="no",  # the callback says when
         eval_strategy="no",
-        report_to=["tensorboard"] if settings.tensorboard else "none",
+        report_to="none",
         disable_tqdm=True,
         seed=settings.seed,
         data_seed=settings.seed,
@@ -194,11 +195,17 @@ def _adapters(settings: TrainingSettings) -> Any:
     )
 
 
+def _tensorboard(folder: TrainingFolder) -> Any:
+    writing = require("torch.utils.tensorboard", needed_for="--tensorboard", install="pip install tensorboard")
+    from transformers.integrations import TensorBoardCallback
+
+    return TensorBoardCallback(tb_writer=writing.SummaryWriter(str(folder.tensorboard)))
+
+
 def _make_callback(plan: Plan) -> Any:
     from transformers import TrainerCallback
 
     pace, settings = plan.pace, plan.settings
-    rows_a_step = settings.micro_batch_size * max(settings.batch_size // settings.micro_batch_size, 1)
 
     class Callback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
@@ -228,7 +235,8 @@ def _make_callback(plan: Plan) -> Any:
                     f"(--learning-rate; its peak was {plan.learning_rate:g}), or with --dtype float32. The last "
                     f"checkpoint before it is kept in {str(plan.folder.path)!r}: delete that folder to begin again."
                 )
-            seen = plan.order[(state.global_step - 1) * rows_a_step : state.global_step * rows_a_step]
+            size = settings.batch_size
+            seen = plan.order[(state.global_step - 1) * size : state.global_step * size]
             row = {
                 "step": state.global_step,
                 "loss": loss,

@@ -8,6 +8,7 @@ alone. TRL's `SFTTrainer` trains. A training that was stopped or killed goes on 
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,6 +32,9 @@ __all__ = ["SCHEMA", "Stopped", "train"]
 
 SCHEMA = "zerosearch.simulator/1"
 """The version of `simulator.json`."""
+
+_DISK_BYTES_A_SECOND = 200e6
+"""A disk that is none of the fast ones, to set time aside for saving."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -126,6 +130,7 @@ def _train(
     say = say if is_main_process() else lambda text: None
     transformers.logging.set_verbosity_error()
     device = choose_device(settings.device)
+    _check_processes(settings, device)
     autocast = settings.dtype == "bfloat16" or (settings.dtype == "auto" and can_multiply_bfloat16(device))
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -152,7 +157,10 @@ def _train(
     if plan is None:
         start = time.monotonic()
         before = losses()
-        plan = {"held_out_before": before, "budget_s": _budget(settings, began, time.monotonic() - start)}
+        plan = {
+            "held_out_before": before,
+            "budget_s": _budget(settings, began, time.monotonic() - start, num_parameters),
+        }
         folder.settle(plan)
     say(f"Held-out loss before: {_shown(plan['held_out_before'])} ({len(looked_at)} examples)")
     pace = Pace(
@@ -215,6 +223,22 @@ def _train(
     return record
 
 
+def _check_processes(settings: TrainingSettings, device: str) -> None:
+    import torch
+
+    together = settings.micro_batch_size * num_processes()
+    if settings.batch_size % together:
+        raise ConfigError(
+            f"batch_size ({settings.batch_size}) must be a multiple of micro_batch_size ({settings.micro_batch_size}) "
+            f"times {num_processes()} processes."
+        )
+    if device == "cuda" and num_processes() == 1 and torch.cuda.device_count() > 1:
+        raise ConfigError(
+            f"{torch.cuda.device_count()} GPUs are visible, and one process trains on one: set CUDA_VISIBLE_DEVICES=0, "
+            "or train on all of them with `accelerate launch -m zs_env tune train …`."
+        )
+
+
 def _encode(
     source: ExamplesFolder, tokenizer: Any, settings: TrainingSettings, say: Callable[[str], None]
 ) -> tuple[EncodedSet, EncodedSet]:
@@ -232,15 +256,16 @@ def _encode(
     return examples, held_out
 
 
-def _budget(settings: TrainingSettings, began: float, held_out_s: float) -> float | None:
-    """Seconds of training that are left when all else is counted: what went by, and the held-out losses behind it."""
+def _budget(settings: TrainingSettings, began: float, held_out_s: float, num_parameters: int) -> float | None:
+    """Seconds of training that are left when all else is counted: what went by, and what comes behind it."""
     if settings.minutes is None:
         return None
-    left = 60 * settings.minutes - (time.monotonic() - began) - held_out_s
+    saved = num_parameters * (16 if settings.lora_rank is None else 4)  # the last checkpoint, and the model
+    left = 60 * settings.minutes - (time.monotonic() - began) - held_out_s - saved / _DISK_BYTES_A_SECOND
     if left <= 0:
         raise ConfigError(
-            f"minutes={settings.minutes:g} leaves no time to learn: loading and the held-out losses before and after "
-            f"take {60 * settings.minutes - left:.0f} s. Give more, or a smaller --held-out-limit than "
+            f"minutes={settings.minutes:g} leaves no time to learn: loading, the held-out losses and saving take "
+            f"{60 * settings.minutes - left:.0f} s. Give more, or a smaller --held-out-limit than "
             f"{settings.held_out_limit}."
         )
     return left
@@ -277,6 +302,9 @@ def _finish(trainer: Any, settings: TrainingSettings, name: str) -> Any:
     if settings.lora_rank is not None and not settings.adapters_only:
         model = model.float().merge_and_unload()
         model.__dict__.pop("forward", None)
+    elif settings.adapters_only:
+        for adapters in model.peft_config.values():
+            adapters.base_model_name_or_path = model_name(name)  # a path would say where it lay here
     return model.to(getattr(torch, settings.save_dtype)).float()
 
 
@@ -309,6 +337,8 @@ def _save(out: Path, model: Any, tokenizer: Any, record: Mapping[str, Any], fold
         tokenizer.save_pretrained(temporary)
         if metrics.is_file():
             (temporary / "metrics.jsonl").write_bytes(metrics.read_bytes())
+        if folder.tensorboard.is_dir():
+            shutil.copytree(folder.tensorboard, temporary / "tensorboard")
         write_json(temporary / SIMULATOR, record)
 
     try:

@@ -63,6 +63,7 @@ class TrainingFolder:
     Attributes:
         path: The folder, `out` with `.partial` behind.
         checkpoints: Where the trainer saves.
+        tensorboard: Where TensorBoard's files are written.
 
     Raises:
         ConfigError: A training of something else lies there.
@@ -71,6 +72,7 @@ class TrainingFolder:
     def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
         self.path = out.with_name(f"{out.name}.partial")
         self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
         found = read_json(self.path / "training.json")
         if found is not None:
             told = differences(found, identity)
