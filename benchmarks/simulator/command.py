@@ -11,13 +11,14 @@ from typing import Any
 
 from benchmarks.simulator.meaning import find_meaning
 from benchmarks.simulator.page import write_page
-from benchmarks.simulator.record import make_record, prompt_texts, read_records
+from benchmarks.simulator.record import make_record, read_records
 from benchmarks.simulator.tables import render
 from zs_env.curriculum import check_whole
 from zs_env.engines import SEARCH_MODES, make_engine
 from zs_env.errors import ConfigError
 from zs_env.files import write_json
 from zs_env.measuring.cases import QUERIES, load_cases
+from zs_env.measuring.describing import prompt_texts
 from zs_env.measuring.running import run_cases
 from zs_env.quality import judge
 from zs_env.types import SearchEngine
@@ -70,7 +71,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 _QUERIES_HELP = (
     "how a query is made of a question: first-hop is the question itself, or the names in it if it takes several hops; "
-    "keywords are its words that say something (first-hop)"
+    "keywords are its words that say something; given is what the metadata of the question says (first-hop)"
 )
 
 

@@ -17,12 +17,13 @@ from zs_env.types import Quality, Question, QuestionSource, SearchRequest
 
 __all__ = ["QUALITIES", "QUERIES", "Case", "Queries", "load_cases", "make_query"]
 
-Queries = Literal["first-hop", "question", "keywords"]
+Queries = Literal["first-hop", "question", "keywords", "given"]
 """How queries are made of questions.
 
 - `first-hop`: the question itself; of a question of several hops, the names in it, as a first search would ask for.
 - `question`: the question itself.
 - `keywords`: the question's words that say something.
+- `given`: the `query` that a question's metadata holds, as a policy made it; without one, as `first-hop`.
 """
 
 QUERIES: tuple[Queries, ...] = get_args(Queries)
@@ -85,12 +86,14 @@ def load_cases(
         for index in _draw(len(source), limit, seed):
             question = _with_hops(source[index], source.name, hops)
             multi_hop = is_multi_hop(question)
-            query = make_query(question.question, queries, multi_hop)
+            given = question.metadata.get("query") if queries == "given" else None
+            if not isinstance(given, str) or not given.strip():
+                given = make_query(question.question, queries, multi_hop)
             if len(paths) > 1:
                 question = replace(question, id=f"{source.name}:{question.id}")
             for quality in QUALITIES:
                 request = SearchRequest(
-                    query=query,
+                    query=given.strip(),
                     question=question,
                     quality=quality,
                     noise_probability=0.5,
@@ -133,9 +136,10 @@ def make_query(question: str, queries: Queries, multi_hop: bool) -> str:
         "wrote ain't heavy he's my brother lyrics"
     """
     plain = " ".join(question.split())
-    if queries == "question" or (queries == "first-hop" and not multi_hop):
+    first_hop = queries in ("first-hop", "given")
+    if queries == "question" or (first_hop and not multi_hop):
         return plain
-    names = _names(plain) if queries == "first-hop" else []
+    names = _names(plain) if first_hop else []
     words = [part for part in _PART.findall(plain) if part.casefold().strip(".'’") not in _ASKING]
     return " ".join(names or words) or plain
 
