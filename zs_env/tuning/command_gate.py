@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from zs_env.command_options import search_option
 from zs_env.curriculum import check_whole
-from zs_env.errors import ConfigError
 from zs_env.files import write_json, write_text
 from zs_env.measuring.cases import QUERIES, Case, load_cases
 from zs_env.measuring.describing import plain_settings, prompt_texts
-from zs_env.measuring.running import Answered, run_cases
+from zs_env.measuring.running import Answered
+from zs_env.tuning.gating.asking import ask, identity, keep_settings, model_name
+from zs_env.tuning.gating.contenders import Asked, find_contenders
 from zs_env.tuning.gating.figures import measure
 from zs_env.tuning.gating.held_out import TrainingData, find_training, read_training, split_seen
 from zs_env.tuning.gating.report import make_report, summary
 from zs_env.tuning.gating.rules import GateRules
-from zs_env.tuning.gating.simulators import (
-    Contender,
-    as_loadable,
-    is_address,
-    note_verdict,
-    own_prompts,
-    playing_options,
-    weights_fingerprint,
-)
-from zs_env.tuning.simulator_file import read_simulator
+from zs_env.tuning.gating.simulators import is_address, note_verdict
 
 __all__ = ["add_parser", "run"]
 
@@ -101,13 +92,22 @@ def run(options: argparse.Namespace) -> int:
     rules = GateRules(**{name: value for name, value in given.items() if value is not None})
     training = find_training(options.data, options.questions)
     data = None if training is None else read_training(training)
-    model = _local(options)
-    simulator = (read_simulator(model) if model is not None else None) or {}
-    contenders = _contenders(options, model, simulator)
-    topk = options.topk or simulator.get("topk") or 5
+    asked = Asked(
+        model=options.model,
+        base_url=options.base_url,
+        against=options.against,
+        against_model=options.against_model,
+        beside_untuned=options.beside_untuned,
+        options=dict(options.search_option),
+        candidate_options=dict(options.candidate_option),
+        against_options=dict(options.against_option),
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    contenders = find_contenders(asked, options.out)
+    topk = options.topk or asked.simulator().get("topk") or 5
     cases, questions = _cases(options, topk, data)
     settings = {"queries": options.queries, "topk": topk, "seed": options.seed, "split": options.split}
-    _keep_settings(options.out, {**settings, "simulators": {one.role: _identity(one) for one in contenders}})
+    keep_settings(options.out, {**settings, "simulators": {one.role: identity(one) for one in contenders}})
     answers: list[list[Answered]] = []
     prompts: list[list[str]] = []
     about: dict[str, dict[str, Any]] = {}
@@ -121,11 +121,20 @@ def run(options: argparse.Namespace) -> int:
             **one.facts(),
         }
         try:
-            answers.append(_ask(one, engine, cases, options))
+            answers.append(
+                ask(
+                    one,
+                    engine,
+                    cases,
+                    out=options.out,
+                    concurrency=options.concurrency,
+                    retry_failed=options.retry_failed,
+                )
+            )
         except KeyboardInterrupt:
             print("stopped: the same command goes on where it stopped", file=sys.stderr)
             return 130
-        about[one.role]["model"] = _model_name(answers[-1])
+        about[one.role]["model"] = model_name(answers[-1])
     measured = measure(cases, answers, prompts)
     report = make_report(
         {one.role: each for one, each in zip(contenders, measured, strict=True)},
@@ -137,58 +146,7 @@ def run(options: argparse.Namespace) -> int:
         training_texts=None if data is None else data.texts,
         num_examples=options.examples,
     )
-    return _finish(options, report, model)
-
-
-def _local(options: argparse.Namespace) -> Path | None:
-    """The candidate's files, if they are on this machine."""
-    if options.model is None and options.base_url is None:
-        raise ConfigError("There is no simulator to judge: give --model (a folder or a .gguf file) or --base-url.")
-    path = None if options.model is None else Path(options.model).expanduser()
-    return path if path is not None and path.exists() else None
-
-
-def _contenders(options: argparse.Namespace, model: Path | None, simulator: Mapping[str, Any]) -> list[Contender]:
-    """The candidate, the prompted model, and what else is to stand beside them."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    playing = {**playing_options(simulator), **dict(options.search_option)}
-    learnt = own_prompts(simulator, options.out / "prompts")
-    file: Path | None
-    if options.base_url is not None:
-        name, file = None if model is not None else options.model, model
-    else:
-        name, file = as_loadable(options.model, options.out, "candidate")
-    candidate = Contender(
-        role="candidate",
-        mode="sft",
-        model=name,
-        base_url=options.base_url,
-        options={**learnt, **playing, **dict(options.candidate_option)},
-        file=file,
-        tuned=True,
-    )
-    against = options.against or simulator.get("base_model")
-    if not against:
-        raise ConfigError(
-            "There is no prompted model to compare with: give --against (smollm2, a .gguf file, a folder, or a "
-            "server's address); this simulator doesn't say which model it was made of."
-        )
-    url = against if is_address(against) else None
-    if url is not None:
-        other, other_file = options.against_model, None
-    else:
-        try:
-            other, other_file = as_loadable(against, options.out, "reference")
-        except ConfigError as error:
-            if options.against is not None:
-                raise
-            raise ConfigError(f"The model it was made of isn't at hand: {error} Give one as --against.") from error
-    reference = {"model": other, "base_url": url, "file": other_file}
-    others = {**playing, **dict(options.against_option)}
-    found = [candidate, Contender(role="reference", mode="prompt", options=others, **reference)]
-    if options.beside_untuned:
-        found.append(Contender(role="untuned", mode="sft", options={**learnt, **others}, **reference))
-    return found
+    return _finish(options, report, asked.path)
 
 
 def _cases(options: argparse.Namespace, topk: int, data: TrainingData | None) -> tuple[list[Case], dict[str, Any]]:
@@ -212,65 +170,6 @@ def _cases(options: argparse.Namespace, topk: int, data: TrainingData | None) ->
         held_out = {"left_out": left_out, "num_trained": len(data.questions), "data": data.fingerprint}
     about = {"source": source.name, "fingerprint": source.fingerprint, "num_asked": len(cases) // 2}
     return cases, {**about, "held_out": held_out}
-
-
-def _identity(one: Contender) -> dict[str, Any]:
-    weights = None if one.file is None else weights_fingerprint(one.file)
-    return {"engine": getattr(one.make(), "fingerprint", None), "weights": weights}
-
-
-def _keep_settings(out: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to go on with searches that were made in another way.
-
-    Raises:
-        ConfigError: The folder holds a gate of other settings.
-    """
-    path = out / "settings.json"
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{str(path)!r} can't be read: {error}. Give another --out.") from error
-        known = {*before, *settings} - {"simulators"}
-        differs = [f"{name}: {before.get(name)!r} there, {settings.get(name)!r} here" for name in sorted(known)
-                   if before.get(name) != settings.get(name)]  # fmt: skip
-        for role, one in settings["simulators"].items():
-            there = before.get("simulators", {}).get(role, one)
-            if there != one:
-                parts = " and ".join(name for name in one if there.get(name) != one[name])
-                differs.append(f"the {role} is another ({parts})")
-        if differs:
-            raise ConfigError(
-                f"{str(out)!r} holds a gate of other settings ({'; '.join(differs)}): give another --out."
-            )
-        settings = {**settings, "simulators": {**before.get("simulators", {}), **settings["simulators"]}}
-    write_json(path, settings)
-
-
-def _ask(one: Contender, engine: Any, cases: Sequence[Case], options: argparse.Namespace) -> list[Answered]:
-    def say(line: str) -> None:
-        print(f"{one.role}: {line}", file=sys.stderr, flush=True)
-
-    say(f"{len(cases)} searches of {one.title}")
-    try:
-        return run_cases(
-            cases,
-            engine,
-            concurrency=options.concurrency,
-            path=options.out / f"{one.role}.jsonl",
-            retry_failed=options.retry_failed,
-            say=say,
-        )
-    finally:
-        close = getattr(engine, "close", None)
-        if callable(close):
-            close()
-
-
-def _model_name(answers: Sequence[Answered]) -> str | None:
-    names = [(answered.result.metadata or {}).get("model") for answered in answers]
-    found = next((name for name in names if isinstance(name, str)), None)
-    return None if found is None else Path(found).name
 
 
 def _finish(options: argparse.Namespace, report: dict[str, Any], model: Path | None) -> int:
