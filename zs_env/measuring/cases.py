@@ -23,8 +23,11 @@ Queries = Literal["first-hop", "question", "keywords", "given"]
 - `first-hop`: the question itself; of a question of several hops, the names in it, as a first search would ask for.
 - `question`: the question itself.
 - `keywords`: the question's words that say something.
-- `given`: the `query` that a question's metadata holds, as a policy made it; without one, as `first-hop`.
+- `given`: the `search_query` of a question's row, as a policy made it; without one, as `first-hop`.
 """
+
+GIVEN_QUERY = "search_query"
+"""Where the query stands in a question's metadata."""
 
 QUERIES: tuple[Queries, ...] = get_args(Queries)
 QUALITIES: tuple[Quality, ...] = ("useful", "noisy")
@@ -86,7 +89,7 @@ def load_cases(
         for index in _draw(len(source), limit, seed):
             question = _with_hops(source[index], source.name, hops)
             multi_hop = is_multi_hop(question)
-            given = question.metadata.get("query") if queries == "given" else None
+            given = question.metadata.get(GIVEN_QUERY) if queries == "given" else None
             if not isinstance(given, str) or not given.strip():
                 given = make_query(question.question, queries, multi_hop)
             if len(paths) > 1:

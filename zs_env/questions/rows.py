@@ -8,7 +8,7 @@ Column names are matched in any case.
   null. They may be a text, a number, a truth value (which becomes "yes" or "no"), a list of these, or an object that
   holds them: `{"text": …}` (SQuAD), `{"ground_truth": {"target": …}}` (Search-R1), `{"value": …, "aliases": …}`
   (TriviaQA).
-- Other columns of plain values are kept in the question's metadata; so is a `query` beside a `question`.
+- Other columns of plain values are kept in the question's metadata.
 """
 
 from __future__ import annotations
@@ -85,9 +85,8 @@ def _as_question(row: Mapping[str, Any], *, default_id: str, json_cells: bool) -
     columns = {_column(name): value for name, value in row.items() if name is not None}
     identifier = columns.get("id")
     metadata = dict(columns["metadata"]) if isinstance(columns.get("metadata"), Mapping) else {}
-    kept_query = not _is_missing(columns.get("question"))
     for name, value in columns.items():
-        if (name not in _RESERVED or (name == "query" and kept_query)) and _is_plain(value):
+        if name not in _RESERVED and _is_plain(value):
             metadata[name] = _share(value)
     return Question(
         id=default_id if _is_missing(identifier) or identifier == "" else clean_text(str(identifier)),

@@ -19,7 +19,7 @@ from zs_env.measuring.running import Answered
 from zs_env.tuning.gating.asking import ask, identity, keep_settings, model_name
 from zs_env.tuning.gating.contenders import Asked, find_contenders
 from zs_env.tuning.gating.figures import measure
-from zs_env.tuning.gating.held_out import TrainingData, find_training, read_training, split_seen
+from zs_env.tuning.gating.held_out import TrainingData, check_trained_on, find_training, read_training, split_seen
 from zs_env.tuning.gating.report import make_report, summary
 from zs_env.tuning.gating.rules import GateRules
 from zs_env.tuning.gating.simulators import is_address, note_verdict
@@ -104,8 +104,11 @@ def run(options: argparse.Namespace) -> int:
     )
     options.out.mkdir(parents=True, exist_ok=True)
     contenders = find_contenders(asked, options.out)
-    topk = options.topk or asked.simulator().get("topk") or 5
+    simulator = asked.simulator()
+    topk = options.topk or simulator.get("topk") or 5
     cases, questions = _cases(options, topk, data)
+    if data is not None:
+        questions["held_out"]["is_what_it_says"] = check_trained_on(data, simulator)
     settings = {"queries": options.queries, "topk": topk, "seed": options.seed, "split": options.split}
     keep_settings(options.out, {**settings, "simulators": {one.role: identity(one) for one in contenders}})
     answers: list[list[Answered]] = []

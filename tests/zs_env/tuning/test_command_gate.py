@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,19 @@ def test_questions_of_the_training_are_refused(
     assert "23 questions" in capsys.readouterr().out
     assert main([*given, "--data", "none"]) == 0
     assert "**not seen whether they were held out" in capsys.readouterr().out
+
+
+def test_other_training_data_than_its_own_is_refused(
+    tmp_path: Path, made: list[Playing], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = simulator_folder(tmp_path, data={"train": "0123456789abcdef"})
+    assert main(arguments(tmp_path, "--model", str(model))) == 2
+    assert "trained on other examples (fingerprint 0123456789abcdef)" in capsys.readouterr().err
+    own = hashlib.sha256((tmp_path / "train.jsonl").read_bytes()).hexdigest()[:16]
+    simulator = json.loads((model / "simulator.json").read_text())
+    (model / "simulator.json").write_text(json.dumps({**simulator, "data": {"train": own}}))
+    assert main(arguments(tmp_path, "--model", str(model))) == 0
+    assert json.loads((tmp_path / "gate" / "gate.json").read_text())["questions"]["held_out"]["is_what_it_says"] is True
 
 
 def test_own_prompts_are_those_that_it_learnt(tmp_path: Path, made: list[Playing]) -> None:

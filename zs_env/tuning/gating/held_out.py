@@ -13,7 +13,7 @@ from zs_env.likeness import near_repeats, words_of
 from zs_env.measuring.cases import Case
 from zs_env.tuning.records import EXAMPLES, Example, read_records
 
-__all__ = ["TrainingData", "find_training", "read_training", "split_seen"]
+__all__ = ["TrainingData", "check_trained_on", "find_training", "read_training", "split_seen"]
 
 TRAIN_FILE = "train.jsonl"
 
@@ -76,6 +76,22 @@ def read_training(path: Path) -> TrainingData:
         raise ConfigError(f"{str(path)!r} holds no examples: give the folder that the simulator was trained on.")
     fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return TrainingData(questions=questions, texts=texts, fingerprint=fingerprint)
+
+
+def check_trained_on(training: TrainingData, simulator: Mapping[str, Any]) -> bool | None:
+    """Whether a simulator says that it was trained on these very examples; None if it doesn't say on which.
+
+    Raises:
+        ConfigError: It was trained on others.
+    """
+    told = simulator.get("data")
+    trained = told.get("train") if isinstance(told, Mapping) else None
+    if trained is not None and trained != training.fingerprint:
+        raise ConfigError(
+            f"The simulator was trained on other examples (fingerprint {trained}) than those at hand "
+            f"({training.fingerprint}), so these can't tell which questions are held out: give those as --data."
+        )
+    return None if trained is None else True
 
 
 def split_seen(
