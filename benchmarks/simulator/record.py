@@ -36,6 +36,7 @@ def make_record(
     settings: Mapping[str, Any],
     command: str,
     num_examples: int,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that tables, pages and pictures are made of, in plain JSON types.
 
@@ -49,6 +50,7 @@ def make_record(
         settings: Of the measurement.
         command: What to run to get it again.
         num_examples: Questions whose searches are shown in the record.
+        facts: What `engine_facts` says of a simulator's model. Records of before have no such entry.
     """
     figures = group_figures(cases, answers, judged)
     models = Counter((answered.result.metadata or {}).get("model") for answered in answers)
@@ -62,6 +64,7 @@ def make_record(
             "name": engine.name,
             "model": Path(model).name if isinstance(model, str) else None,
             "settings": plain_settings(engine),
+            **({} if facts is None else {"simulator": dict(facts)}),
         },
         "settings": dict(settings),
         "fingerprints": {
@@ -130,7 +133,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{str(path)!r} can't be read as a record: {error}.") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA or "figures" not in record:
         raise ConfigError(
             f"{str(path)!r} isn't a record of schema {SCHEMA!r}. Measure again, with --json and the name of a file."
         )

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from zs_env.errors import ConfigError
+from zs_env.measuring.describing import simulation_settings
+from zs_env.tuning.simulator_file import read_simulator
+from zs_env.types import SearchEngine
 
-__all__ = ["model_facts"]
+__all__ = ["engine_facts", "model_facts"]
 
 _MAX_BYTES = 1 << 24
 _STRING, _ARRAY = 8, 9
@@ -41,6 +44,34 @@ def model_facts(path: Path) -> dict[str, Any]:
         return _of_folder(path) if path.is_dir() else _of_gguf(path)
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise ConfigError(f"The size of the model {path.name!r} can't be read: {error}.") from error
+
+
+def engine_facts(engine: SearchEngine, *, file: Path | None = None, tuned: bool | None = None) -> dict[str, Any] | None:
+    """What is known of a simulated engine's model.
+
+    Args:
+        engine: The engine.
+        file: Where its weights lie, if they lie here; of a model in this process that is known.
+        tuned: Whether it was tuned to play the search engine. Left out: no for the long prompt, which is for models
+            that weren't; yes where a `simulator.json` of ours says how; else not known.
+
+    Returns:
+        What `model_facts` says (each None where the weights don't lie here), `tuned` and `mode`; None for an engine
+        that isn't simulated.
+    """
+    settings = simulation_settings(engine)
+    if settings is None:
+        return None
+    inside: Any = engine
+    while file is None and inside is not None:  # wrappers around it
+        found = getattr(getattr(inside, "client_settings", None), "file", None)
+        file, inside = (found if isinstance(found, Path) else None), getattr(inside, "engine", None)
+    size = {"parameters": None, "bytes": None, "quantisation": None} if file is None else model_facts(file)
+    if tuned is None and settings.mode == "prompt":
+        tuned = False
+    elif tuned is None and file is not None and read_simulator(file) is not None:
+        tuned = True
+    return {**size, "tuned": tuned, "mode": settings.mode}
 
 
 def _of_folder(folder: Path) -> dict[str, Any]:
