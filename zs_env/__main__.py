@@ -1,4 +1,4 @@
-"""`python -m zs_env`: play an episode as a person, serve a simulator, or index a corpus."""
+"""`python -m zs_env`: play an episode as a person, serve a simulator, index a corpus, or tune a simulator."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from zs_env.curriculum import check_whole
 from zs_env.engines import SEARCH_MODES, make_engine
 from zs_env.errors import ConfigError
 from zs_env.files import write_json, write_text
-from zs_env.measuring.cases import QUERIES, load_cases
+from zs_env.measuring.cases import ASKED, load_cases
 from zs_env.measuring.describing import prompt_texts
 from zs_env.measuring.facts import engine_facts
 from zs_env.measuring.running import run_cases
@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--questions", nargs="+", default=["atlas"], metavar="SOURCE", help="atlas, or files, or hf:<id> (atlas)")
     add("--split", help="of the questions (of the atlas: test)")
     add("--limit", type=int, default=200, metavar="N", help="questions of each source, drawn by the seed (200)")
-    add("--queries", choices=QUERIES, default="first-hop", help=_QUERIES_HELP)
+    add("--queries", choices=ASKED, default="first-hop", help=_QUERIES_HELP)
     hops = parser.add_mutually_exclusive_group()
     hops.add_argument("--multi-hop", dest="hops", action="store_const", const=2, help="all questions take several hops")
     hops.add_argument("--single-hop", dest="hops", action="store_const", const=1, help="all questions take one hop")

@@ -13,7 +13,7 @@ from typing import Any
 from zs_env.command_options import search_option
 from zs_env.curriculum import check_whole
 from zs_env.files import write_json, write_text
-from zs_env.measuring.cases import QUERIES, Case, load_cases
+from zs_env.measuring.cases import ASKED, Case, load_cases
 from zs_env.measuring.describing import plain_settings, prompt_texts
 from zs_env.measuring.running import Answered
 from zs_env.tuning.gating.asking import ask, identity, keep_settings, model_name
@@ -58,7 +58,7 @@ def add_parser(commands: Any) -> None:
     add("--questions", required=True, metavar="SOURCE", help="held-out questions: a file, atlas, or hf:<id>")
     add("--split", help="of the questions (of the atlas: test)")
     add("--limit", type=int, metavar="N", help="so many questions, drawn by the seed (all)")
-    add("--queries", choices=QUERIES, default="given", help="how a query is made of a question (given, else first-hop)")
+    add("--queries", choices=ASKED, default="given", help="how a query is made of a question (given, else first-hop)")
     add(
         "--data", metavar="DIR", help="what it was trained on: the folder of `tune build`, or none (beside --questions)"
     )
