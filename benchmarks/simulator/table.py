@@ -49,7 +49,13 @@ def render_table(sources: Sources, published: Sequence[Mapping[str, Any]]) -> st
         parts.append(_table("Measured here", ["", *_COLUMNS, *_FIGURES, "searches a second"], rows))
     if sources.gates:
         rows = [row for gate in sources.gates for row in _gate_rows(gate)]
-        parts.append(_table("Gates", ["", *_COLUMNS, *_FIGURES, "gain in separation over it", "verdict"], rows))
+        parts.append(
+            _table(
+                "Gates",
+                ["", *_COLUMNS, *_FIGURES, "seconds a search: p50", "gain in separation over it", "verdict"],
+                rows,
+            )
+        )
     if sources.trainings:
         parts.append(_trainings(sources.trainings))
     parts += [_published(table) for table in published]
@@ -107,9 +113,14 @@ def _gate_rows(gate: Mapping[str, Any]) -> Iterator[list[str]]:
             _number(figures["separation"]),
             _number(figures["similarity_ratio"]),
             _share(figures["repeated"]),
+            _seconds(figures["details"]["both"]["latency_s"]),
             "" if gain is None else _number(gain["separation"]["gain"]),
             "" if role != "candidate" else "accepted" if gate["accepted"] else "**refused**",
         ]
+
+
+def _seconds(latency: Mapping[str, float]) -> str:
+    return f"{latency['p50']:.2g}" if latency else "–"
 
 
 def _facts(kind: str, facts: Mapping[str, Any] | None) -> list[str]:

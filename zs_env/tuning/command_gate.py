@@ -54,6 +54,13 @@ def add_parser(commands: Any) -> None:
     add("--base-url", metavar="URL", help="the simulator's server")
     add("--against", metavar="MODEL", help="smollm2, a .gguf file, a folder or a server's address (the base model)")
     add("--against-model", metavar="NAME", help="that model's name on its server (what it serves)")
+    add(
+        "--beside",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="further tuned simulators to show, such as quantised ones",
+    )
     add("--beside-untuned", action="store_true", help="also ask that model with the short prompt of tuned simulators")
     add("--questions", required=True, metavar="SOURCE", help="held-out questions: a file, atlas, or hf:<id>")
     add("--split", help="of the questions (of the atlas: test)")
@@ -97,6 +104,7 @@ def run(options: argparse.Namespace) -> int:
         base_url=options.base_url,
         against=options.against,
         against_model=options.against_model,
+        beside=options.beside,
         beside_untuned=options.beside_untuned,
         options=dict(options.search_option),
         candidate_options=dict(options.candidate_option),
@@ -109,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
     cases, questions = _cases(options, topk, data)
     if data is not None:
         questions["held_out"]["is_what_it_says"] = check_trained_on(data, simulator)
-    settings = {"queries": options.queries, "topk": topk, "seed": options.seed, "split": options.split}
+    settings = {"queries": options.queries, "hops": 1, "topk": topk, "seed": options.seed, "split": options.split}
     keep_settings(options.out, {**settings, "simulators": {one.role: identity(one) for one in contenders}})
     answers: list[list[Answered]] = []
     prompts: list[list[str]] = []
@@ -214,6 +222,8 @@ def _command(options: argparse.Namespace) -> str:
     for name in ("against_model", "split", "limit", "queries", "topk", "seed", "concurrency"):
         if getattr(options, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    if options.beside:
+        words += ["--beside", *("SERVER" if is_address(one) else Path(one).name for one in options.beside)]
     words += ["--beside-untuned"] if options.beside_untuned else []
     words += ["--leave-out-seen"] if options.leave_out_seen else []
     for name in ("search_option", "candidate_option", "against_option"):

@@ -79,6 +79,7 @@ def test_records_gates_and_trainings_in_one_page(tmp_path: Path, capsys: pytest.
     assert "| mine | fine-tuned, unchecked | 135M | 270 MB | f16 | 24 held out (held_out.jsonl) |" in shown
     assert "| smollm2 | prompted, unchecked | 135M | 270 MB | q4_1 |" in shown
     assert "|  | accepted |" in shown
+    assert "| seconds a search: p50 | gain in separation over it | verdict |" in shown
     assert "| smollm2 | smollm2 | template | 0.5 | 100 | 21.0 % [14.2, 30.0] | 45.0 % [35.6, 54.8] |" in shown
     # What others published stands apart, behind what was measured, with its source.
     measured, published = shown.split("## Published, not measured here")

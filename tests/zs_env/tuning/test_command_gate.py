@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks.simulator.helpers import Writing
+from tests.zs_env.measuring.test_facts import write_gguf
 from tests.zs_env.tuning.gating.simulators import PLACES, Write, leaking, place_of, well, write_questions
 from tests.zs_env.tuning.gating.test_held_out import write_training
 from zs_env.__main__ import main
@@ -149,6 +150,24 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert main([*given, "--beside-untuned"]) == 0
     report = json.loads((tmp_path / "gate" / "gate.json").read_text())
     assert report["simulators"]["untuned"]["title"] == "a server's model, untuned, short prompt"
+
+
+def test_more_simulators_beside_are_shown_and_decide_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = play(monkeypatch, well, leaking)
+    small = tmp_path / "small.gguf"
+    write_gguf(small)
+    (tmp_path / "small.gguf.json").write_text('{"schema": "zerosearch.simulator/1", "persona": "Bing"}')
+    given = arguments(tmp_path, "--against", URL, "--search-option", "language=German")
+    assert main([*given, "--beside", str(small), "http://127.0.0.1:8/v1"]) == 0
+    assert "| size of the model | – | – | 0 MB, q4_k_m | – |" in capsys.readouterr().out
+    report = json.loads((tmp_path / "gate" / "gate.json").read_text())
+    assert [role.partition("-")[0] for role in report["simulators"]] == ["candidate", "reference", "beside", "beside"]
+    assert all(each["separation"]["gain"]["n"] == 24 for each in report["paired"].values())
+    options = next(one.options for one in made if one.options.get("simulation_llm") == str(small))
+    assert (options["persona"], options["language"]) == ("Bing", "German")
+    assert "gate" not in json.loads((tmp_path / "small.gguf.json").read_text())
 
 
 def test_questions_of_the_training_are_refused(

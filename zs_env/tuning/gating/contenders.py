@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zs_env.errors import ConfigError
-from zs_env.tuning.gating.simulators import Contender, as_loadable, is_address, own_prompts, playing_options
+from zs_env.tuning.gating.simulators import (
+    Contender,
+    as_loadable,
+    is_address,
+    own_prompts,
+    playing_options,
+    weights_fingerprint,
+)
 from zs_env.tuning.simulator_file import read_simulator
 
 __all__ = ["Asked", "find_contenders"]
@@ -24,6 +32,8 @@ class Asked:
         against: The prompted model: "smollm2", a GGUF file, a folder, or a server's address. Left out: what the
             simulator says it was made of.
         against_model: That model's name on its server.
+        beside: Further tuned simulators that stand beside, such as the same one with fewer bits a number: folders, GGUF
+            files, or servers' addresses. No rule is about them.
         beside_untuned: Whether that model is also asked with the short prompt of tuned simulators.
         options: How all play or are reached.
         candidate_options: The same of the tuned simulator alone.
@@ -34,6 +44,7 @@ class Asked:
     base_url: str | None = None
     against: str | None = None
     against_model: str | None = None
+    beside: Sequence[str] = ()
     beside_untuned: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     candidate_options: Mapping[str, Any] = field(default_factory=dict)
@@ -92,7 +103,26 @@ def find_contenders(asked: Asked, out: Path) -> list[Contender]:
     if asked.beside_untuned:
         short = {**learnt, **others}
         found.append(Contender(role="untuned", mode="sft", model=model, base_url=url, options=short, file=weights))
-    return found
+    return [*found, *(_beside(one, asked, learnt, playing, out) for one in asked.beside)]
+
+
+def _beside(model: str, asked: Asked, learnt: Mapping[str, Any], playing: Mapping[str, Any], out: Path) -> Contender:
+    """One more tuned simulator, which plays as it learnt, or else as the candidate does."""
+    own: dict[str, Any] = {**learnt, **playing}
+    name: str | None
+    url: str | None
+    file: Path | None
+    if is_address(model):
+        role = f"beside-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+        name, url, file = None, model, None
+    else:
+        name, file = as_loadable(model, out, f"beside-{Path(model).name}")
+        role, url = f"beside-{weights_fingerprint(file)[:8]}", None
+        simulator = read_simulator(Path(model).expanduser()) if Path(model).expanduser().exists() else None
+        if simulator is not None:
+            own = {**own_prompts(simulator, out / f"prompts-{role}"), **playing_options(simulator), **asked.options}
+    options = {**own, **asked.candidate_options}
+    return Contender(role=role, mode="sft", model=name, base_url=url, options=options, file=file, tuned=True)
 
 
 def _reference(asked: Asked, simulator: Mapping[str, Any], out: Path) -> tuple[str | None, str | None, Path | None]:

@@ -136,6 +136,8 @@ def _table(simulators: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, l
     }
     for name, title in rows.items():
         yield title, [_text(each[name]) for each in figures]
+    yield "seconds a search: p50, p95", [_latency(each["details"]["both"]["latency_s"]) for each in figures]
+    yield "size of the model", [_size(each) for each in simulators.values()]
     yield (
         "query similarity: useful, noisy",
         [", ".join(_plain(each["similarity"][name], 3) for name in ("useful", "noisy")) for each in figures],
@@ -158,6 +160,16 @@ def _text(figure: Figures | Mapping[str, Any]) -> str:
     ends = f" [{figure['ci'][0]:.3f}, {figure['ci'][1]:.3f}]" if figure.get("ci") else ""
     share = f" ({figure['hits']}/{figure['n']})" if "hits" in figure else ""
     return f"{figure['value']:.3f}{ends}{share}"
+
+
+def _latency(seconds: Mapping[str, float]) -> str:
+    return f"{seconds['p50']:.2g}, {seconds['p95']:.2g}" if seconds else "–"
+
+
+def _size(about: Mapping[str, Any]) -> str:
+    if about.get("bytes") is None:
+        return "–"
+    return f"{about['bytes'] / 1e6:,.0f} MB" + (f", {about['quantisation']}" if about["quantisation"] else "")
 
 
 def _plain(value: float | None, digits: int) -> str:
