@@ -23,7 +23,7 @@ from tests.zs_env.tuning import tiny
 from zs_env.errors import ConfigError, TuningError
 from zs_env.tuning import training
 from zs_env.tuning.held_out import held_out_losses
-from zs_env.tuning.models import load_model
+from zs_env.tuning.base_models import load_model
 from zs_env.tuning.ordering import learning_order
 from zs_env.tuning.pace import Pace
 from zs_env.tuning.tokenising import encode_all
