@@ -155,7 +155,7 @@ def _capped(kept: Sequence[Chosen], max_per_passage: int, tally: Tally) -> list[
     frequency = Counter(one.candidate.pattern for one in kept)
     taken: Counter[str] = Counter()
     stays: set[int] = set()
-    for place in sorted(range(len(kept)), key=lambda at: (frequency[kept[at].candidate.pattern], at)):
+    for place in sorted(range(len(kept)), key=lambda at: _preference(kept[at].candidate, at, frequency)):
         passage = kept[place].candidate.passage
         if taken[passage] < max_per_passage:
             taken[passage] += 1
@@ -163,3 +163,8 @@ def _capped(kept: Sequence[Chosen], max_per_passage: int, tally: Tally) -> list[
         else:
             tally.drop(kept[place].candidate, f"its passage has {max_per_passage} questions already")
     return [one for place, one in enumerate(kept) if place in stays]
+
+
+def _preference(candidate: Candidate, place: int, frequency: Counter[str]) -> tuple[bool, int, int]:
+    """Natural questions first, then those of rare patterns."""
+    return candidate.pattern.startswith("cloze/"), frequency[candidate.pattern], place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,22 @@ from zs_env.files import write_text
 from zs_env.questions.source import fingerprint
 from zs_env.tuning.domain.candidates import Candidate
 from zs_env.tuning.domain.choosing import Chosen, Tally, choose
+from zs_env.tuning.domain.cloze import cloze_candidates
 from zs_env.tuning.domain.corpus import CORPUS, Passage, read_corpus, write_corpus
 from zs_env.tuning.domain.encyclopedic import encyclopedic_candidates
+from zs_env.tuning.domain.prose import prose_candidates
 from zs_env.tuning.domain.reports import done_before, write_report
 from zs_env.tuning.domain.splitting import SPLITS, Shares, near_across, order_of, split_documents
+from zs_env.tuning.domain.tables import table_candidates
 from zs_env.types import Question
 
-__all__ = ["QUESTIONS", "REPORT", "SCHEMA", "QuestionSettings", "make_questions", "rule_candidates"]
+__all__ = ["QUESTIONS", "REPORT", "RULES", "SCHEMA", "QuestionSettings", "make_questions", "rule_candidates"]
 
 QUESTIONS = "questions.jsonl"
 REPORT = "questions.json"
 SCHEMA = "zerosearch.domain_questions/1"
+RULES = ("encyclopedic", "tables", "prose", "cloze")
+"""What proposes questions without a model: about an article's subject, from table rows, from sentences, with a gap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +46,10 @@ class QuestionSettings:
         max_answer_words: Longer answers are dropped.
         shares: Which share of the questions dev and test get; documents go whole.
         seed: Decides the order of the questions, and which of two equally large documents goes where.
+        rules: Which rules propose questions, some of `RULES`.
 
     Raises:
-        ConfigError: A number is below 1.
+        ConfigError: A number is below 1, or there is no such rule.
     """
 
     topk: int = 5
@@ -51,17 +57,30 @@ class QuestionSettings:
     max_answer_words: int = 8
     shares: Shares = field(default_factory=Shares)
     seed: int = 0
+    rules: tuple[str, ...] = RULES
 
     def __post_init__(self) -> None:
         for name in ("topk", "max_per_passage", "max_answer_words"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is at least 1; got {getattr(self, name)}.")
+        unknown = [name for name in self.rules if name not in RULES]
+        if unknown or not self.rules:
+            raise ConfigError(f"Rules are some of {', '.join(RULES)}; got {', '.join(self.rules) or 'none'}.")
 
 
-def rule_candidates(passages: Sequence[Passage]) -> Iterator[Candidate]:
-    """What the rules propose: those for encyclopedias, and those for any text."""
+_RULES: Mapping[str, Callable[[Passage], Iterator[Candidate]]] = {
+    "encyclopedic": lambda passage: encyclopedic_candidates(passage.id, passage.title, passage.text),
+    "tables": table_candidates,
+    "prose": prose_candidates,
+    "cloze": cloze_candidates,
+}
+
+
+def rule_candidates(passages: Sequence[Passage], rules: Sequence[str]) -> Iterator[Candidate]:
+    """What the rules propose, passage by passage."""
     for passage in passages:
-        yield from encyclopedic_candidates(passage.id, passage.title, passage.text)
+        for name in rules:
+            yield from _RULES[name](passage)
 
 
 def make_questions(
@@ -92,7 +111,7 @@ def make_questions(
     whole = {passage.id: passage for passage in read_corpus(corpus)}
     engine = make_engine("bm25", corpus=str(corpus))
     assert isinstance(engine, RetrievalEngine)
-    candidates = list(rule_candidates(list(whole.values())))
+    candidates = list(rule_candidates(list(whole.values()), settings.rules))
     tally = Tally()
     chosen = choose(
         candidates,
