@@ -15,7 +15,18 @@ from zs_env.engines.llm.checking import MULTI_HOP_SOURCES, is_multi_hop
 from zs_env.questions import load_questions
 from zs_env.types import Quality, Question, QuestionSource, SearchRequest
 
-__all__ = ["QUALITIES", "QUERIES", "Case", "Queries", "load_cases", "make_query"]
+__all__ = [
+    "QUALITIES",
+    "QUERIES",
+    "Case",
+    "Queries",
+    "draw_indices",
+    "load_cases",
+    "make_query",
+    "names_in",
+    "search_seed",
+    "with_hops",
+]
 
 Queries = Literal["first-hop", "question", "keywords"]
 """How queries are made of questions.
@@ -82,8 +93,8 @@ def load_cases(
     for path in paths:
         source = load_questions(path, split)
         sources.append(source)
-        for index in _draw(len(source), limit, seed):
-            question = _with_hops(source[index], source.name, hops)
+        for index in draw_indices(len(source), limit, seed):
+            question = with_hops(source[index], source.name, hops)
             multi_hop = is_multi_hop(question)
             query = make_query(question.question, queries, multi_hop)
             if len(paths) > 1:
@@ -94,24 +105,25 @@ def load_cases(
                     question=question,
                     quality=quality,
                     noise_probability=0.5,
-                    seed=_search_seed(seed, question.id),
+                    seed=search_seed(seed, question.id),
                     topk=topk,
                 )
                 cases.append(Case(request=request, multi_hop=multi_hop, source=source.name))
     return cases, sources
 
 
-def _draw(count: int, limit: int | None, seed: int) -> list[int]:
+def draw_indices(count: int, limit: int | None, seed: int) -> list[int]:
+    """Which of `count` questions are asked: so many as `limit` says, of an order that the seed alone gives."""
     order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PICK_KEY,))).permutation(count)
     return [int(index) for index in order[:limit]]
 
 
-def _search_seed(seed: int, question_id: str) -> int:
+def search_seed(seed: int, question_id: str) -> int:
     """A draw that doesn't depend on which other questions are asked."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{question_id}".encode()).digest()[:8], "big") >> 1
 
 
-def _with_hops(question: Question, source: str, hops: int | None) -> Question:
+def with_hops(question: Question, source: str, hops: int | None) -> Question:
     """The question with `hops` in its metadata, by the option or else by what its source's name says."""
     metadata = dict(question.metadata)
     if hops is not None:
@@ -135,12 +147,12 @@ def make_query(question: str, queries: Queries, multi_hop: bool) -> str:
     plain = " ".join(question.split())
     if queries == "question" or (queries == "first-hop" and not multi_hop):
         return plain
-    names = _names(plain) if queries == "first-hop" else []
+    names = names_in(plain) if queries == "first-hop" else []
     words = [part for part in _PART.findall(plain) if part.casefold().strip(".'’") not in _ASKING]
     return " ".join(names or words) or plain
 
 
-def _names(question: str) -> list[str]:
+def names_in(question: str) -> list[str]:
     """Quoted titles and runs of capitals, but for a question's own first word, as far as it is a small one."""
     names = [match[1] for match in _QUOTED.finditer(question)]
     rest = _QUOTED.sub(" | ", question)
