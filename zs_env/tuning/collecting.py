@@ -254,9 +254,15 @@ class _Kept:
         self._searches.cut(ends[whole] if whole else _header_bytes(path))
 
     def add(self, played: _Played) -> None:
-        self._searches.write([search.to_json() for search in played.searches])
-        row = {**played.row, "end": self._searches.size}
-        self._lines.write([row])
+        before = self._searches.size, self._lines.size
+        try:
+            self._searches.write([search.to_json() for search in played.searches])
+            row = {**played.row, "end": self._searches.size}
+            self._lines.write([row])
+        except BaseException:
+            self._searches.cut(before[0])
+            self._lines.cut(before[1])
+            raise
         self.episodes.append(row)
         self.keys.add(row["key"])
 
@@ -315,9 +321,9 @@ class _Collector:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._write_rest()
             await _close(self._engine)
             await _close(self._policy)
+            self._write_rest()
         if self.failures and not self._kept.episodes:
             self._stop(self.failures.most_common(1)[0][0])
 

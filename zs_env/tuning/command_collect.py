@@ -10,18 +10,21 @@ from typing import Any
 
 from zs_env.command_options import add_search_option, lay_options, search_option
 from zs_env.engines import SEARCH_MODES
-from zs_env.engines.llm.client import ClientSettings
-from zs_env.engines.llm.inprocess import InProcessSettings, is_in_process
 from zs_env.errors import ConfigError
 from zs_env.files import write_json
 from zs_env.options import EpisodeMaker
 from zs_env.tuning.collecting import Collected, CollectSettings, collect
+from zs_env.tuning.models import add_model_flags, given_model_flags, reach_model
 from zs_env.tuning.policies import BUILT_IN, Policy, make_policy
+from zs_env.tuning.policy_model import ModelPolicy
 
-__all__ = ["SIMULATORS", "add_parser", "model_settings", "run"]
+__all__ = ["SIMULATORS", "add_parser", "run"]
 
 SIMULATORS = frozenset(("template", "simulate_prompt", "simulate_sft", "hostile", "hybrid"))
 """Search modes whose documents are made up, wholly or in part."""
+
+
+_SAMPLING: Any = {"temperature": 1.0, "max_tokens": 500}
 
 
 def add_parser(commands: Any) -> None:
@@ -49,13 +52,13 @@ def add_parser(commands: Any) -> None:
         "given several times",
     )
     add("--allow-simulator", action="store_true", help="collect from an engine that makes its documents up")
-    add("--policy", metavar="NAME", help=f"{', '.join(BUILT_IN)}, module:function or path.py:function (first-hop)")
-    add("--policy-url", metavar="URL", help="a model's server as the policy instead: any that speaks OpenAI's protocol")
-    add("--policy-model", metavar="NAME", help="that model; smollm2 or a .gguf file without --policy-url runs here")
-    add("--policy-key-env", metavar="NAME", help="the environment variable with that server's key")
+    add(
+        "--policy",
+        metavar="NAME",
+        help=f"{', '.join(BUILT_IN)}, module:function or path.py:function (first-hop); or else a model:",
+    )
+    add_model_flags(add, "policy", **_SAMPLING)
     add("--attempts", type=int, default=1, metavar="N", help="episodes a question, for policies that draw (1)")
-    add("--temperature", type=float, default=1.0, metavar="T", help="of the policy's model (1.0)")
-    add("--max-tokens", type=int, default=500, metavar="N", help="of one of its actions (500)")
     add("--prompt", default="default", metavar="NAME", help="default, short, upstream, or a text with {question}")
     add("--topk", type=int, default=5, metavar="N", help="documents a search (5)")
     add("--max-turns", type=int, default=5, metavar="N", help="actions an episode, an answer included (5)")
@@ -120,47 +123,14 @@ def _refuse_simulator(options: argparse.Namespace, engine: str) -> None:
 
 
 def _policy(options: argparse.Namespace) -> Policy:
-    if options.policy_url is None and options.policy_model is None:
+    flags = given_model_flags(options, "policy")
+    if not flags:
         return make_policy(options.policy or "first-hop")
     if options.policy is not None:
         raise ConfigError(
-            f"Give either --policy (got {options.policy!r}) or a model as --policy-url and --policy-model, not both."
+            f"Give either --policy (got {options.policy!r}) or a model that plays (got {', '.join(flags)}), not both."
         )
-    from zs_env.engines.llm.backend import make_backend
-    from zs_env.tuning.policy_model import ModelPolicy
-
-    reached = model_settings(options.policy_url, options.policy_model, options.policy_key_env, "--policy")
-    return ModelPolicy(
-        backend=make_backend(reached),
-        name=reached.model or "served",
-        temperature=options.temperature,
-        max_tokens=options.max_tokens,
-    )
-
-
-def model_settings(
-    url: str | None, model: str | None, key_env: str | None, flag: str
-) -> ClientSettings | InProcessSettings:
-    """How a model is reached that plays a part in a step: on a server, or in this process.
-
-    Args:
-        url: Its server, if it has one.
-        model: Its name.
-        key_env: The environment variable that holds the server's key.
-        flag: What the flags begin with, for errors.
-
-    Raises:
-        ConfigError: There is neither a server nor a model that can be loaded here.
-    """
-    if url is not None:
-        return ClientSettings(base_url=url, model=model, api_key_env=key_env)
-    if not is_in_process(model):
-        raise ConfigError(
-            f"{flag}-model {model!r} needs {flag}-url, the address of its server; or give 'smollm2' or the path of a "
-            ".gguf file, which run in this process."
-        )
-    assert model is not None
-    return InProcessSettings(simulation_llm=model, context_tokens=4096)
+    return ModelPolicy(reach_model(options, "policy", **_SAMPLING))
 
 
 def describe(collected: Collected) -> str:

@@ -62,17 +62,23 @@ class KeptFile:
         return os.fstat(self._file).st_size
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows, in one piece where the system can.
+        """Add rows, in one piece where the system can; all of them or none.
 
         Raises:
-            OSError: They can't be written, as on a full disk; what is there of them is taken away again.
+            ConfigError: They can't be written, as on a full disk.
         """
         data, before = "".join(map(_line, rows)).encode(), self.size
         try:
             while data:
                 data = data[os.write(self._file, data) :]
-        except OSError:
-            cut_file(self.path, before)
+        except OSError as error:
+            self.cut(before)
+            raise ConfigError(
+                f"{str(self.path)!r} can't be written any more: {error}. What it holds is whole: mend that, and run "
+                "the same command again."
+            ) from error
+        except BaseException:
+            self.cut(before)
             raise
 
     def cut(self, num_bytes: int) -> None:
