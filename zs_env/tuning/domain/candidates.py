@@ -21,6 +21,7 @@ class Candidate:
         pattern: What proposed it, as "people/born" or "model".
         passage: The passage's id.
         sentence: The sentence that holds the answer; "" where none is known.
+        closed_book: Whether the model that wrote it answers it without the passage; None where that isn't told.
     """
 
     question: str
@@ -28,6 +29,7 @@ class Candidate:
     pattern: str
     passage: str
     sentence: str = ""
+    closed_book: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

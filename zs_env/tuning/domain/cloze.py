@@ -62,4 +62,4 @@ def _is_worth(pattern: str, answer: str) -> bool:
         return 2 <= len(answer) <= 40
     if pattern == "name":
         return (" " in answer or (len(answer) > 4 and not answer.isupper())) and not answer.endswith(("'s", "’s"))
-    return len(answer) > 1
+    return not answer[-1].isdigit() or sum(sign.isdigit() for sign in answer) >= 3

@@ -77,9 +77,9 @@ def name_of_code(code: str) -> str:
     """
     if code.startswith("-"):
         return "flag"
-    if code.startswith("["):
+    if re.fullmatch(r"\[[\w.-]+\]", code):
         return "table"
-    if re.match(r"[\w.]+ ?=", code):
+    if re.match(r"[\w.]+ ?=|\[[\w.-]+\] \w", code):
         return "setting"
     if re.match(r"(?:python|pip|make|git|docker|npm|curl|ray|sudo|uv|\$) ", code):
         return "command"

@@ -16,6 +16,7 @@ from zs_env.engines.retrieval.corpus import corpus_fingerprint
 from zs_env.errors import ConfigError
 from zs_env.files import write_text
 from zs_env.questions.source import fingerprint
+from zs_env.tuning.domain.asking import Asked, ask_model
 from zs_env.tuning.domain.candidates import Candidate
 from zs_env.tuning.domain.choosing import Chosen, Tally, choose
 from zs_env.tuning.domain.cloze import cloze_candidates
@@ -25,12 +26,14 @@ from zs_env.tuning.domain.prose import prose_candidates
 from zs_env.tuning.domain.reports import done_before, write_report
 from zs_env.tuning.domain.splitting import SPLITS, Shares, near_across, order_of, split_documents
 from zs_env.tuning.domain.tables import table_candidates
+from zs_env.tuning.models import AskedModel
 from zs_env.types import Question
 
 __all__ = ["QUESTIONS", "REPORT", "RULES", "SCHEMA", "QuestionSettings", "make_questions", "rule_candidates"]
 
 QUESTIONS = "questions.jsonl"
 REPORT = "questions.json"
+ASKED = "asked.jsonl"
 SCHEMA = "zerosearch.domain_questions/1"
 RULES = ("encyclopedic", "tables", "prose", "cloze")
 """What proposes questions without a model: about an article's subject, from table rows, from sentences, with a gap."""
@@ -64,8 +67,8 @@ class QuestionSettings:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is at least 1; got {getattr(self, name)}.")
         unknown = [name for name in self.rules if name not in RULES]
-        if unknown or not self.rules:
-            raise ConfigError(f"Rules are some of {', '.join(RULES)}; got {', '.join(self.rules) or 'none'}.")
+        if unknown:
+            raise ConfigError(f"Rules are some of {', '.join(RULES)}; got {', '.join(unknown)}.")
 
 
 _RULES: Mapping[str, Callable[[Passage], Iterator[Candidate]]] = {
@@ -79,12 +82,24 @@ _RULES: Mapping[str, Callable[[Passage], Iterator[Candidate]]] = {
 def rule_candidates(passages: Sequence[Passage], rules: Sequence[str]) -> Iterator[Candidate]:
     """What the rules propose, passage by passage."""
     for passage in passages:
+        said: set[str] = set()
         for name in rules:
-            yield from _RULES[name](passage)
+            for candidate in _RULES[name](passage):
+                if name != "cloze" or candidate.sentence not in said:
+                    yield candidate
+                said.add(candidate.sentence)
 
 
 def make_questions(
-    folder: Path, settings: QuestionSettings, *, passages: Path | None = None, again: bool = False
+    folder: Path,
+    settings: QuestionSettings,
+    *,
+    passages: Path | None = None,
+    model: AskedModel | None = None,
+    limit: int | None = None,
+    concurrency: int = 4,
+    again: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Make `questions.jsonl` and its report `questions.json` from a folder's `corpus.jsonl`.
 
@@ -92,7 +107,11 @@ def make_questions(
         folder: The domain's folder.
         settings: How.
         passages: A corpus to begin from, instead of what the first step made; it is copied into the folder.
-        again: Make them again, also with other settings.
+        model: A model that writes questions, beside the rules; what it wrote is kept in `asked.jsonl`.
+        limit: The model is asked about so many passages; all where left out.
+        concurrency: How many of its replies are waited for at the same time.
+        again: Make them again, also with other settings; what a model wrote is kept.
+        say: Is told how it goes.
 
     Returns:
         The report; `is_new` in it says whether anything was done.
@@ -100,18 +119,35 @@ def make_questions(
     Raises:
         ConfigError: There is no corpus, or the questions there are of other settings.
     """
+    if not settings.rules and model is None:
+        raise ConfigError(f"Questions come from rules ({', '.join(RULES)}) or from a model: give some of them.")
     corpus = folder / CORPUS
     _bring(corpus, passages, again)
     if not corpus.is_file():
         raise ConfigError(f"There is no {corpus}: make passages first (`tune domain passages`), or give --passages.")
-    told = {**asdict(settings), "corpus": corpus_fingerprint(corpus), "by": "rules"}
+    asked_of = None if model is None else {**model.identity, "limit": limit}
+    told = {**asdict(settings), "corpus": corpus_fingerprint(corpus), "model": asked_of}
     before = done_before(folder / REPORT, SCHEMA, told, again=again)
-    if before is not None:
+    if before is not None and (folder / QUESTIONS).is_file():
         return {**before, "is_new": False}
     whole = {passage.id: passage for passage in read_corpus(corpus)}
+    candidates = list(rule_candidates(list(whole.values()), settings.rules))
+    asked: Asked | None = None
+    if model is not None:
+        asked = ask_model(
+            list(whole.values()),
+            model,
+            folder / ASKED,
+            corpus=told["corpus"],
+            limit=limit,
+            seed=settings.seed,
+            max_answer_words=settings.max_answer_words,
+            concurrency=concurrency,
+            say=say,
+        )
+        candidates += asked.candidates
     engine = make_engine("bm25", corpus=str(corpus))
     assert isinstance(engine, RetrievalEngine)
-    candidates = list(rule_candidates(list(whole.values()), settings.rules))
     tally = Tally()
     chosen = choose(
         candidates,
@@ -125,11 +161,11 @@ def make_questions(
     rows = _rows(chosen, whole, settings)
     if not rows:
         raise ConfigError(
-            f"None of {len(candidates):,} candidates from {len(whole):,} passages holds "
-            f"({dict(tally.counts)}): the rules find no facts in such text. Ask a model: --llm-url and --llm-model."
+            f"None of {len(candidates):,} candidates from {len(whole):,} passages holds ({dict(tally.counts)}): take "
+            "other rules, or let a model write questions (--llm-url and --llm-model)."
         )
     write_text(folder / QUESTIONS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    report = _report(rows, candidates, tally, len(whole))
+    report = {**_report(rows, candidates, tally, len(whole)), "asked": None if asked is None else dict(asked.counts)}
     return {**write_report(folder / REPORT, SCHEMA, told, report), "is_new": True}
 
 
@@ -156,7 +192,7 @@ def _rows(chosen: Sequence[Chosen], passages: Mapping[str, Passage], settings: Q
         candidate = one.candidate
         source = passages[candidate.passage].source
         key = hashlib.blake2b(candidate.question.encode(), digest_size=6).hexdigest()
-        metadata = {
+        metadata: dict[str, Any] = {
             "split": split[source],
             "pattern": candidate.pattern,
             "passage": candidate.passage,
@@ -164,6 +200,8 @@ def _rows(chosen: Sequence[Chosen], passages: Mapping[str, Passage], settings: Q
             "source": source,
             "rank": one.rank,
         }
+        if candidate.closed_book is not None:
+            metadata["closed_book"] = candidate.closed_book
         rows.append(
             {
                 "id": f"domain-{key}",
