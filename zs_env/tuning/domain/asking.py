@@ -30,24 +30,25 @@ MAX_PASSAGE_CHARS = 4_000
 _WRITE = (
     {
         "role": "system",
-        "content": "You write exam questions. You get a passage, and write one question that it answers, and the answer: a "
-        "name, a number, a date or a few words that stand in the passage word for word. The question says what it is "
-        "about, so that it can be understood without the passage, and doesn't hold the answer.",
+        "content": "You write exam questions. You get a passage, and write one question that it answers, and the "
+        "answer: a name, a number, a date or a few words that stand in the passage word for word. The question says "
+        "what it is about, so that it can be understood without the passage, and doesn't hold the answer.",
     },
     {
         "role": "user",
-        "content": "Passage: Lake Titicaca\nLake Titicaca lies in the Andes, on the border of Peru and Bolivia. It is 3,812 "
-        "metres above the sea.",
+        "content": "Passage: Lake Titicaca\nLake Titicaca lies in the Andes, on the border of Peru and Bolivia. It is "
+        "3,812 metres above the sea.",
     },
     {"role": "assistant", "content": "Question: How high above the sea is Lake Titicaca?\nAnswer: 3,812 metres"},
     {
         "role": "user",
-        "content": "Passage: pressure cookers – Safety\nThe valve of a pressure cooker opens by itself when the pressure gets "
-        "too high. It is to be cleaned after each use.",
+        "content": "Passage: Pressure cookers – Safety\nThe valve of a pressure cooker opens by itself when the "
+        "pressure gets too high. It is to be cleaned after each use.",
     },
     {
         "role": "assistant",
-        "content": "Question: Which part of a pressure cooker opens by itself when the pressure gets too high?\nAnswer: valve",
+        "content": "Question: Which part of a pressure cooker opens by itself when the pressure gets too high?\n"
+        "Answer: valve",
     },
 )
 _ANSWER = {"role": "system", "content": "Answer the question in a few words. If you don't know, guess."}
@@ -68,10 +69,10 @@ class Asked:
 
 
 def parse_pair(reply: str) -> tuple[str, str] | None:
-    """The question and the answer of a reply; None if it has none.
+    r"""The question and the answer of a reply; None if it has none.
 
     Examples:
-        >>> parse_pair("Question: Who founded Rome?\\nAnswer: Romulus.")
+        >>> parse_pair("Question: Who founded Rome?\nAnswer: Romulus.")
         ('Who founded Rome?', 'Romulus')
         >>> parse_pair("I can't.") is None
         True

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from zs_env.errors import ConfigError
 from zs_env.tuning.domain.sections import Section
-from zs_env.tuning.domain.sentences import sentences_of
+from zs_env.tuning.domain.sentences import sentences_of, words_set
 
 __all__ = ["ChunkSettings", "chunks_of", "looks_english", "noise_of"]
 
@@ -16,9 +16,9 @@ MIN_LETTERS = 0.5
 """A passage with a smaller share of letters among its signs is numbers or markup."""
 
 _WORD = re.compile(r"[^\W\d_]+")
-_FUNCTION_WORDS = frozenset(
+_FUNCTION_WORDS = words_set(
     "the of and to in a is that it for as was with on by at from are be this an or which not have has its he she they "
-    "but were one all can will if when what who you your no more than so do does how there we our".split()
+    "but were one all can will if when what who you your no more than so do does how there we our"
 )
 
 
@@ -128,7 +128,7 @@ def noise_of(text: str, min_words: int) -> str | None:
         return "broken letters"
     if max(map(len, words)) > 400 or sum(map(len, words)) > 25 * len(words):
         return "no words: letters without spaces" if text.isascii() else None
-    if len(words) >= 20 and len(set(word.casefold() for word in words)) < 0.2 * len(words):
+    if len(words) >= 20 and len({word.casefold() for word in words}) < 0.2 * len(words):
         return "the same words again and again"
     return None
 

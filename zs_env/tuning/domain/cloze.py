@@ -16,8 +16,8 @@ __all__ = ["GAP", "cloze_candidates"]
 GAP = "____"
 _CODE = re.compile(r"`([^`]*)`")
 _NUMBER = re.compile(
-    r"(?<![\w.,\[(`/×-])(\d+(?:,\d{3})*(?:\.\d+)?(?: ?%| (?:seconds|minutes|hours|days|years|GB|MB|MiB|GiB|ms|km|metres|"
-    r"meters|kg))?)(?![\w\]`/×]|[.,]\d|-\d| ×)"
+    r"(?<![\w.,\[(`/×-])(\d+(?:,\d{3})*(?:\.\d+)?(?: ?%| (?:seconds|minutes|hours|days|years|GB|MB|MiB|GiB|ms|km|"
+    r"metres|meters|kg))?)(?![\w\]`/×]|[.,]\d|-\d| ×)"
 )
 _NAME = re.compile(rf"(?<=[a-z,] )({NAME})(?=[ .,;:)])")
 _TITLE = re.compile(r"\s+–\s+.*$")

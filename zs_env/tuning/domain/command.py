@@ -56,8 +56,8 @@ def _add_questions(steps: Any) -> None:
     parser = steps.add_parser(
         "questions",
         help="make questions that the passages answer",
-        description="Make DIR/questions.jsonl from DIR/corpus.jsonl, by rules, or by a model where one is given, and say "
-        "in DIR/questions.json what was kept and what was dropped for which reason. The split is by file.",
+        description="Make DIR/questions.jsonl from DIR/corpus.jsonl, by rules, or by a model where one is given, and "
+        "say in DIR/questions.json what was kept and what was dropped for which reason. The split is by file.",
     )
     default = QuestionSettings()
     add = parser.add_argument
@@ -133,7 +133,10 @@ def questions(options: argparse.Namespace) -> int:
         print("stopped: what the model wrote is kept, and the same command goes on with it", file=sys.stderr)
         return 130
     _finish(report, options)
-    print(f"{report['num_kept']:,} questions kept of {report['num_candidates']:,} from {report['num_passages']:,} passages")
+    print(
+        f"{report['num_kept']:,} questions kept of {report['num_candidates']:,} from {report['num_passages']:,} "
+        "passages"
+    )
     _print_dropped(report["num_dropped"])
     print("  " + ", ".join(f"{name}: {count:,}" for name, count in report["patterns"].items()))
     for name, told in report["splits"].items():

@@ -21,12 +21,12 @@ def add_parsers(steps: Any) -> None:
     parser = steps.add_parser(
         "simulator",
         help="collect, label, build, train, quantise and gate a simulator of the domain",
-        description="Run the commands that make a simulator, one after another, over the domain's questions and passages. "
-        "What is done is passed over; a command that fails ends it, and the same line goes on with that.",
+        description="Run the commands that make a simulator, one after another, over the domain's questions and "
+        "passages. What is done is passed over; a command that fails ends it, and the same line goes on with that.",
     )
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="the domain's folder")
-    add("--persona", required=True, help="which search engine it is: the domain, as 'the handbook of our tools'")
+    add("--persona", required=True, help="which search engine it is: the domain, as 'Acme handbook'")
     add("--base-model", required=True, metavar="MODEL", help="what is tuned: a folder, a .gguf file, smollm2")
     add("--quantise", default="gguf:q8_0", metavar="KIND", help="what it is served as, or none (gguf:q8_0)")
     add("--gate-split", default="test", metavar="SPLIT", help="the split that the gate judges by (test)")
@@ -44,12 +44,16 @@ def add_parsers(steps: Any) -> None:
     parser = steps.add_parser(
         "environment",
         help="write the options of an environment over the domain's simulator",
-        description=f"Write DIR/{SIMULATED} and DIR/{BM25}: plain options of gym.make, with the simulator to train in, and "
-        "with a real search of the passages to measure in.",
+        description=f"Write DIR/{SIMULATED} and DIR/{BM25}: plain options of gym.make, with the simulator to train in, "
+        "and with a real search of the passages to measure in.",
     )
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="the domain's folder")
-    add("--simulation-llm", metavar="MODEL", help="prompt this model instead; with --base-url the tuned one's name there")
+    add(
+        "--simulation-llm",
+        metavar="MODEL",
+        help="prompt this model instead; with --base-url the tuned one's name there",
+    )
     add("--base-url", metavar="URL", help="the simulator's server (it runs in this process)")
     add("--persona", help="which search engine it is (what the tuned simulator learned)")
     add("--split", default="train", help="the split that is played (train)")

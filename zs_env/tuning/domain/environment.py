@@ -97,19 +97,19 @@ def _simulated(folder: Path, settings: EnvironmentSettings, learned: Mapping[str
         _see_accepted(folder)
     if is_tuned and settings.base_url is None and not gguf.is_file():
         raise ConfigError(
-            f"There is no {gguf}, which would run in this process: make it with `tune quantise --model {folder / 'model'} "
-            f"--to gguf:q8_0 --out {gguf}`, or serve {folder / 'model'} and give --base-url."
+            f"There is no {gguf}, which would run in this process: make it with `tune quantise --model "
+            f"{folder / 'model'} --to gguf:q8_0 --out {gguf}`, or serve {folder / 'model'} and give --base-url."
         )
     if not is_tuned and settings.simulation_llm is None and settings.base_url is None:
         raise ConfigError(
-            f"There is no tuned simulator in {folder}: run `tune domain simulator`, or give --simulation-llm or --base-url, "
-            "and that model is prompted to play the domain's search engine."
+            f"There is no tuned simulator in {folder}: run `tune domain simulator`, or give --simulation-llm or "
+            "--base-url, and that model is prompted to play the domain's search engine."
         )
     playing = {name: learned[name] for name in _PLAYING if is_tuned and learned.get(name) is not None}
     if settings.persona is not None:
         playing["persona"] = settings.persona
     if not playing.get("persona"):
-        raise ConfigError("No simulator says which search engine it plays: give --persona, as 'the handbook of our tools'.")
+        raise ConfigError("No simulator says which search engine it plays: give --persona, as 'Acme handbook'.")
     if is_tuned:
         playing |= _own_prompts(learned, folder)
     model = settings.simulation_llm if settings.base_url or not is_tuned else str(gguf)

@@ -183,7 +183,9 @@ def _bring(corpus: Path, given: Path | None, again: bool) -> None:
         write_corpus(corpus, passages)
 
 
-def _rows(chosen: Sequence[Chosen], passages: Mapping[str, Passage], settings: QuestionSettings) -> list[dict[str, Any]]:
+def _rows(
+    chosen: Sequence[Chosen], passages: Mapping[str, Passage], settings: QuestionSettings
+) -> list[dict[str, Any]]:
     """The rows of the file, in an order of chance: the first hundred are of all kinds."""
     documents = Counter(passages[one.candidate.passage].source for one in chosen)
     split = split_documents(documents, settings.shares, settings.seed)
@@ -229,9 +231,7 @@ def _report(
         "num_kept": len(rows),
         "num_dropped": dict(tally.counts.most_common()),
         "dropped_examples": dict(tally.examples),
-        "splits": {
-            name: {"questions": splits.count(name), "documents": len(sources[name])} for name in SPLITS
-        },
+        "splits": {name: {"questions": splits.count(name), "documents": len(sources[name])} for name in SPLITS},
         "near_across_splits": {
             "pairs": len(near),
             "examples": [[texts[earlier], texts[later]] for earlier, later in near[:5]],

@@ -10,7 +10,20 @@ from zs_env.tuning.domain.sections import Section, Text, UnreadableError
 
 __all__ = ["read_html"]
 
-_OUTSIDE = ("script", "style", "noscript", "template", "nav", "header", "footer", "aside", "form", "button", "svg", "iframe")
+_OUTSIDE = (
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "nav",
+    "header",
+    "footer",
+    "aside",
+    "form",
+    "button",
+    "svg",
+    "iframe",
+)
 _AROUND = re.compile(
     r"(?:^|[\s_-])(?:nav|navbar|navigation|menu|sidebar|toc|breadcrumbs?|cookies?|banner|footer|skip|share|social|"
     r"headerlink|pagination|related|advert|ads|comments?|newsletter|edit-page)(?:$|[\s_-])",

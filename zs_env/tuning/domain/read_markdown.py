@@ -18,7 +18,7 @@ _ATTRIBUTES = re.compile(r"\s*\{[:#.][^{}]*\}\s*$")
 
 
 def read_markdown(text: str, *, with_code: bool = False) -> Text:
-    """Read markdown with tables.
+    r"""Read markdown with tables.
 
     Headings make sections, the first of level one the title. A table's row becomes a line that names its columns, so
     that it can stand by itself. Code blocks, comments, pictures and directives of site builders are left out.
@@ -28,7 +28,7 @@ def read_markdown(text: str, *, with_code: bool = False) -> Text:
         with_code: Whether code blocks are kept, as blocks of their own.
 
     Examples:
-        >>> found = read_markdown("# Guide\\n\\n## Flags\\n\\n| Flag | Does |\\n|---|---|\\n| `-v` | says more |\\n")
+        >>> found = read_markdown("# Guide\n\n## Flags\n\n| Flag | Does |\n|---|---|\n| `-v` | says more |\n")
         >>> found.title, found.sections
         ('Guide', (Section(heading='Flags', blocks=('Flag: `-v`; Does: says more',)),))
     """

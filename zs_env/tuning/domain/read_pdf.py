@@ -52,9 +52,7 @@ def read_pdf(data: bytes, *, max_pages: int = 2_000) -> Text:
 def _without_edges(pages: Sequence[Sequence[str]]) -> list[list[str]]:
     """The pages without the first and last lines that most of them share, but for numbers."""
     filled = [[line.strip() for line in page if line.strip()] for page in pages]
-    edges = Counter(
-        _NUMBER.sub("#", line) for page in filled for line in {*page[:1], *page[-1:]} if len(line) <= 120
-    )
+    edges = Counter(_NUMBER.sub("#", line) for page in filled for line in {*page[:1], *page[-1:]} if len(line) <= 120)
     common = {line for line, count in edges.items() if count >= max(3, len(filled) / 2)}
     return [
         [

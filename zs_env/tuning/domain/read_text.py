@@ -15,13 +15,13 @@ _ITEM = re.compile(r"^\s*(?:[-*+•]|\d+[.)])\s+")
 
 
 def read_text(text: str, *, with_code: bool = False, is_rst: bool = False) -> Text:
-    """Read text whose paragraphs have empty lines between them.
+    r"""Read text whose paragraphs have empty lines between them.
 
     A line with a rule of signs below it is a heading. In reStructuredText, directives and indented blocks behind "::"
     are left out.
 
     Examples:
-        >>> read_text("Guide\\n=====\\n\\nIt runs\\nhere.\\n\\nMore\\n----\\n\\n- one\\n- two\\n").sections
+        >>> read_text("Guide\n=====\n\nIt runs\nhere.\n\nMore\n----\n\n- one\n- two\n").sections
         (Section(heading='', blocks=('It runs here.',)), Section(heading='More', blocks=('one', 'two')))
     """
     title = heading = ""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["evened", "sentences_of"]
+__all__ = ["evened", "sentences_of", "words_set"]
 
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms dr st mt prof rev hon jr sr gen col capt lt maj sgt gov sen rep no nos vol vols ed eds p pp vs ca c d b r "
-    "fl e.g i.e cf viz al fig figs eq sec ch inc ltd co corp dept univ approx min max jan feb mar apr jun jul aug sep "
-    "sept oct nov dec".split()
+
+def words_set(words: str) -> frozenset[str]:
+    """The words of a text as a set: for lists of words."""
+    return frozenset(words.split())
+
+
+_ABBREVIATIONS = words_set(
+    "mr mrs ms dr st mt prof rev hon jr sr gen col capt lt maj sgt gov sen rep no nos vol vols ed eds p pp vs ca c d b "
+    "r fl e.g i.e cf viz al fig figs eq sec ch inc ltd co corp dept univ approx min max jan feb mar apr jun jul aug "
+    "sep sept oct nov dec"
 )
 _END = re.compile(r"[.!?…。！？][\"'”’)\]]*(?=\s)|[。！？]")
 _SPACES = re.compile(r"[ \t\r\f\v\u00a0\u2000-\u200a\u202f\u3000]+")
@@ -19,10 +25,10 @@ _HYPHEN = re.compile(r"(?<=[^\W\d_])- (?=[^\W\d_])")
 
 
 def evened(text: str) -> str:
-    """One line, single spaces, and no space where tokenisers of encyclopedias leave one.
+    r"""One line, single spaces, and no space where tokenisers of encyclopedias leave one.
 
     Examples:
-        >>> evened("Hassan Al- Qeed( born 13 April 1998) is\\na player .")
+        >>> evened("Hassan Al- Qeed( born 13 April 1998) is\na player .")
         'Hassan Al-Qeed (born 13 April 1998) is a player.'
     """
     text = " ".join(text.split())
@@ -59,4 +65,6 @@ def _ends_sentence(before: str, after: str) -> bool:
         return True
     last = word[1]
     is_initial = len(last) == 1 and last.isalpha() and last.isupper()
-    return not is_initial and last.casefold() not in _ABBREVIATIONS and not re.fullmatch(r"(?:[A-Za-z]\.)+[A-Za-z]", last)
+    return (
+        not is_initial and last.casefold() not in _ABBREVIATIONS and not re.fullmatch(r"(?:[A-Za-z]\.)+[A-Za-z]", last)
+    )

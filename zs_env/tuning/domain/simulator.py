@@ -2,8 +2,9 @@
 
     collect → label → build → train → quantise → gate
 
-Each command goes on by itself where it was stopped. This one remembers which of them ended well, with which flags and on
-which files, and passes over those: a changed flag runs its command again, and all that stand behind it.
+Each command goes on by itself where it was stopped. This one remembers which of them ended well, with which flags and
+on which files, and passes over those: a changed flag runs its command again, and what changes by it changes those
+behind it.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class SimulatorSettings:
 
     def __post_init__(self) -> None:
         if not self.persona.strip():
-            raise ConfigError("A simulator's persona says which search engine it is, as 'the handbook of our tools'.")
+            raise ConfigError("A simulator's persona says which search engine it is, as 'Acme handbook'.")
         if self.train_split == self.gate_split:
             raise ConfigError(f"A simulator isn't judged by what it learned from: both splits are {self.gate_split!r}.")
         unknown = [name for name in self.more if name not in STEP_NAMES]
@@ -108,11 +109,12 @@ def plan_steps(folder: Path, settings: SimulatorSettings) -> list[Step]:
     collected, labelled, sft = folder / "collected.jsonl", folder / "labelled.jsonl", folder / "sft"
     model, gate = folder / "model", folder / "gate"
     gguf = folder / "simulator.gguf"
+    searched: list[str | Path] = ["--questions", questions, "--split", settings.train_split, "--engine", "bm25"]
+    searched += ["--search-option", f"corpus={corpus}", "--out", collected]
     steps = [
         _step(
             "collect",
-            ["--questions", questions, "--split", settings.train_split, "--engine", "bm25"]
-            + ["--search-option", f"corpus={corpus}", "--out", collected],
+            searched,
             (questions, corpus),
             (collected,),
             settings,
@@ -124,9 +126,9 @@ def plan_steps(folder: Path, settings: SimulatorSettings) -> list[Step]:
     served = model
     if settings.quantise_to is not None:
         served = gguf
-        arguments = ["--model", model, "--to", settings.quantise_to, "--out", gguf]
+        arguments: list[str | Path] = ["--model", model, "--to", settings.quantise_to, "--out", gguf]
         steps.append(_step("quantise", arguments, (model,), (gguf,), settings))
-    judged = ["--model", served, "--against", settings.base_model, "--questions", questions]
+    judged: list[str | Path] = ["--model", served, "--against", settings.base_model, "--questions", questions]
     judged += ["--split", settings.gate_split, "--data", sft, "--out", gate]
     steps.append(_step("gate", judged, (served, questions), (gate / "gate.json",), settings))
     return steps

@@ -13,9 +13,12 @@ __all__ = ["answers_of_code", "table_candidates"]
 _CELL = re.compile(r"(?:^|; )([^:;`]{1,40}): ")
 _CODE = re.compile(r"^`([^`]+)`$")
 _NOTHING = frozenset(("–", "-", "—", "", "none", "n/a", "off", "on", "yes", "no", "required", "true", "false"))
-_MEANS = re.compile(r"^(?:what it|meaning|description|does|what|purpose|explanation|is|means|effect|sets)\b", re.IGNORECASE)
+_MEANS = re.compile(
+    r"^(?:what it|meaning|description|does|what|purpose|explanation|is|means|effect|sets)\b", re.IGNORECASE
+)
 _LEANS = re.compile(
-    r"^(?:the same|likewise|as |ditto|this|these|it|its|their|they|of|and|or|but|also|more|another|where|see)\b|\bsuch\b|\b(?:above|below|see)\b",
+    r"^(?:the same|likewise|as |ditto|this|these|it|its|their|they|of|and|or|but|also|more|another|where)\b|"
+    r"\b(?:such|above|below|see)\b",
     re.IGNORECASE,
 )
 _NOUN = re.compile(r"^[a-z][a-z ]{2,20}$")
