@@ -13,6 +13,7 @@ from zs_env.engines.retrieval import command as index_command
 from zs_env.env import SimulatedSearchEnv
 from zs_env.errors import ZeroSearchError
 from zs_env.serving import command as serve_command
+from zs_env.tuning import command as tune_command
 
 HELP = """\
 Type a query to search for it.      capital of France
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     play_parser.set_defaults(run=play)
     serve_command.add_parser(commands)
     index_command.add_parser(commands)
+    tune_command.add_parser(commands)
     return top
 
 

@@ -100,7 +100,9 @@ print(json.dumps({"found": spec is not None and spec.origin is not None, "versio
 """
 
 
-def probe(python: str, module: str, distributions: tuple[str, ...], *, install: str) -> dict[str, str]:
+def probe(
+    python: str, module: str, distributions: tuple[str, ...], *, install: str, needed_by: str = "The server"
+) -> dict[str, str]:
     """See that a Python has a module, without importing it.
 
     Args:
@@ -108,6 +110,7 @@ def probe(python: str, module: str, distributions: tuple[str, ...], *, install: 
         module: The module.
         distributions: The names under which packages bring it, to tell their releases.
         install: The command that installs it.
+        needed_by: What needs it, as a message begins.
 
     Returns:
         The releases of those distributions that are there.
@@ -134,7 +137,7 @@ def probe(python: str, module: str, distributions: tuple[str, ...], *, install: 
     if not told["found"]:
         command = install.replace("pip ", f"{python} -m pip ", 1) if python != sys.executable else install
         raise MissingPackageError(
-            f"The server needs the package {module!r}, which {python} doesn't have. Install it with: {command}\n"
+            f"{needed_by} needs the package {module!r}, which {python} doesn't have. Install it with: {command}\n"
             "(in a virtual environment of its own, named by --python, if its torch must not become this one's)"
         )
     return {str(name): str(version) for name, version in told["versions"].items()}

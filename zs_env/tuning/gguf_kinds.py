@@ -164,9 +164,7 @@ def _k_quant(values: NDArray[np.float32], type_name: str) -> NDArray[np.uint8]:
     rows, columns = values.shape
     values = np.ascontiguousarray(values, dtype=np.float32)
     made = np.empty((rows, columns // block * block_bytes), dtype=np.uint8)
-    library.ggml_quantize_chunk(
-        int(number), values.ctypes.data, made.ctypes.data, 0, rows, columns, None
-    )
+    library.ggml_quantize_chunk(int(number), values.ctypes.data, made.ctypes.data, 0, rows, columns, None)
     return made
 
 

@@ -19,7 +19,8 @@ from zs_env.tuning.gguf_kinds import require_gguf
 __all__ = ["CUTS", "add_vocabulary", "find_cut"]
 
 _LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"\s+(?!\S)|\s+"
 )
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 _TEKKEN = (
@@ -61,7 +62,7 @@ def find_cut(tokenizer: Mapping[str, Any]) -> str:
     parts = step.get("pretokenizers", [step]) if step.get("type") == "Sequence" else [step]
     normalizer = tokenizer.get("normalizer") or {}
     inner = normalizer.get("normalizers", [normalizer]) if normalizer.get("type") == "Sequence" else [normalizer]
-    names = [each.get("type") for each in inner if each.get("type")]
+    names = [str(each["type"]) for each in inner if each.get("type")]
     name = CUTS.get((tuple(map(_as_step, parts)), "+".join(names) or None))
     if name is None:
         raise ConfigError(
@@ -137,8 +138,8 @@ def _tokens(tokenizer: Mapping[str, Any], size: int) -> tuple[list[str], list[in
         by_id[int(added["id"])] = (text, kinds.CONTROL if is_control else kinds.USER_DEFINED)
     if max(by_id) >= size:
         raise ConfigError(
-            f"The tokenizer has tokens up to number {max(by_id)}, and the model knows {size}: they don't belong to each "
-            "other. Save the model and its tokenizer together."
+            f"The tokenizer has tokens up to number {max(by_id)}, and the model knows {size}: they don't belong to "
+            "each other. Save the model and its tokenizer together."
         )
     rows = [by_id.get(number, (f"[PAD{number}]", kinds.UNUSED)) for number in range(size)]
     return [text for text, _ in rows], [int(kind) for _, kind in rows]
