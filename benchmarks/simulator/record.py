@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def make_record(
 
 def _plain(settings: SimulationSettings, name: str) -> Any:
     value = getattr(settings, name)
-    if name == "prompts" and value is not None:
+    if name == "prompts" and isinstance(value, (str, PathLike)):
         return Path(value).name
     return dict(value) if isinstance(value, Mapping) else value
 

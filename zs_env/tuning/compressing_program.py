@@ -61,9 +61,20 @@ def _recipe(options: argparse.Namespace) -> Any:
         from llmcompressor.modifiers.gptq import GPTQModifier
 
         return GPTQModifier(config_groups=groups, ignore=["lm_head"])
-    from llmcompressor.modifiers.awq import AWQModifier
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+    from llmcompressor.modifiers.transform.awq import AWQModifier
 
-    return AWQModifier(config_groups=groups, ignore=["lm_head"])
+    _pin_nothing_on_a_cpu()
+    return [AWQModifier(), QuantizationModifier(config_groups=groups, ignore=["lm_head"])]
+
+
+def _pin_nothing_on_a_cpu() -> None:
+    """Let AWQ run without a GPU: its search pins memory for copies to one, which torch refuses where there is none."""
+    import torch
+    from llmcompressor.pipelines.cache import IntermediatesCache
+
+    if not torch.accelerator.is_available():
+        IntermediatesCache.pin_memory = lambda *_, **__: None
 
 
 def _groups(size: int) -> dict[str, Any]:

@@ -17,11 +17,13 @@ from zs_env.engines.llm.backend import BackendSettings, ChatBackend, make_backen
 from zs_env.engines.llm.checking import Check, make_check
 from zs_env.engines.llm.client import ClientSettings, combine_seed
 from zs_env.engines.llm.drafts import Drafts, Examples
+from zs_env.engines.llm.gguf import find_gguf
 from zs_env.engines.llm.inprocess import InProcessSettings, is_in_process
 from zs_env.engines.llm.parsing import ParsedReply, parse_reply
 from zs_env.engines.llm.prompts import PERSONAS, PromptWriter, load_prompts
 from zs_env.engines.llm.replies import ChatReply
 from zs_env.errors import ChatError, ConfigError
+from zs_env.tuning.simulator_file import read_simulator, simulation_options
 from zs_env.types import Document, SearchRequest, SearchResult
 
 __all__ = ["SimulatedEngine", "SimulationSettings", "simulate_prompt", "simulate_sft"]
@@ -46,7 +48,7 @@ class SimulationSettings:
         style: A sentence on how its documents read, in place of the persona's own.
         language: The language of the documents.
         document_words: About how many words a document has.
-        prompts: A folder with prompts of one's own; see `zs_env.engines.llm.prompts`.
+        prompts: A folder with prompts of one's own, or their texts by name; see `zs_env.engines.llm.prompts`.
         temperature: Of sampling; None leaves it to the server.
         top_p: Of sampling; None leaves it to the server.
         frequency_penalty: Of sampling, against loops, which small models fall into; 0 for none. Left out: 0.2 for
@@ -68,7 +70,7 @@ class SimulationSettings:
     style: str | None = None
     language: str = "English"
     document_words: int = 30
-    prompts: str | PathLike[str] | None = None
+    prompts: str | PathLike[str] | Mapping[str, str] | None = None
     temperature: float | None = 0.8
     top_p: float | None = None
     frequency_penalty: float | None = None
@@ -109,8 +111,10 @@ class SimulationSettings:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ConfigError(f"{name} must be a text, or None; got {value!r:.100}.")
-        if self.prompts is not None and not isinstance(self.prompts, (str, PathLike)):
-            raise ConfigError(f"prompts must be the path of a folder, or None; got {self.prompts!r:.100}.")
+        if self.prompts is not None and not isinstance(self.prompts, (str, PathLike, Mapping)):
+            raise ConfigError(
+                f"prompts must be the path of a folder, texts by name, or None; got {self.prompts!r:.100}."
+            )
         if not isinstance(self.extra, Mapping):
             raise ConfigError(f"extra must be a mapping that is merged into each request; got {self.extra!r:.100}.")
         try:
@@ -406,6 +410,8 @@ def _make(
         )
     client = {name: value for name, value in options.items() if name in reaching}
     simulation = {name: value for name, value in options.items() if name in _OPTIONS}
+    if mode == "sft" and local and options.get("compat") is None:
+        simulation = {**simulation_options(read_simulator(find_gguf(simulation_llm or ""))), **simulation}
     settings = SimulationSettings(mode=mode, check=check, **simulation)
     if base_url is None:
         assert simulation_llm is not None
@@ -443,6 +449,7 @@ def simulate_sft(
 ) -> SimulatedEngine:
     """The engine of `search_mode="simulate_sft"`: a fine-tuned simulator with the paper's short prompt.
 
-    The arguments are those of `simulate_prompt`.
+    The arguments are those of `simulate_prompt`. A model in this process that was tuned here is asked as it learnt to
+    be: its file says with which prompts, persona, style, language and length. Options that are given come before that.
     """
     return _make("sft", simulation_llm, base_url, check, **options)
