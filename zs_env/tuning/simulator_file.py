@@ -38,7 +38,7 @@ def read_simulator(model: Path) -> dict[str, Any] | None:
     """What stands beside a model, or in its file.
 
     Args:
-        model: A folder, or a GGUF file.
+        model: A folder, a GGUF file, or a `simulator.json` itself.
 
     Returns:
         The content of its `simulator.json`; None if there is none: it isn't a simulator of ours, or one made before.
@@ -46,7 +46,7 @@ def read_simulator(model: Path) -> dict[str, Any] | None:
     Raises:
         ConfigError: It can't be read, or is of another version.
     """
-    beside = model / SIMULATOR_FILE if model.is_dir() else sidecar(model)
+    beside = model / SIMULATOR_FILE if model.is_dir() else model if model.suffix == ".json" else sidecar(model)
     text: str | None = None
     try:
         if beside.is_file():

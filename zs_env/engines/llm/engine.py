@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 from zs_env.engines.llm.backend import BackendSettings, ChatBackend, make_backend
@@ -401,22 +402,36 @@ def _make(
             f"or the path of a .gguf file (got {simulation_llm!r})."
         )
     reaching = _LOCAL_OPTIONS if local else _CLIENT_OPTIONS
-    unknown = sorted(set(options) - _OPTIONS - reaching)
+    taken = _OPTIONS | reaching | ({"simulator"} if mode == "sft" else set())
+    unknown = sorted(set(options) - taken)
     if unknown:
-        known = ", ".join(["simulation_llm", "base_url", "check", *sorted(_OPTIONS | reaching)])
+        known = ", ".join(["simulation_llm", "base_url", "check", *sorted(taken)])
         raise ConfigError(
             f"Search mode 'simulate_{mode}' doesn't take {', '.join(map(repr, unknown))} with "
             f"{'a model in this process' if local else 'a server'}. It takes {known}."
         )
     client = {name: value for name, value in options.items() if name in reaching}
     simulation = {name: value for name, value in options.items() if name in _OPTIONS}
-    if mode == "sft" and local and options.get("compat") is None:
-        simulation = {**simulation_options(read_simulator(find_gguf(simulation_llm or ""))), **simulation}
+    if mode == "sft" and options.get("compat") is None:
+        simulation = {**_learnt(options.get("simulator"), simulation_llm if local else None), **simulation}
     settings = SimulationSettings(mode=mode, check=check, **simulation)
     if base_url is None:
         assert simulation_llm is not None
         return SimulatedEngine(InProcessSettings(simulation_llm=simulation_llm, **client), settings)
     return SimulatedEngine(ClientSettings(base_url=base_url, model=simulation_llm, **client), settings)
+
+
+def _learnt(simulator: str | PathLike[str] | None, local: str | None) -> dict[str, Any]:
+    """The options that a tuned simulator learnt to be asked with; none where nothing is known of it."""
+    if simulator is None:
+        return {} if local is None else simulation_options(read_simulator(find_gguf(local)))
+    record = read_simulator(Path(simulator).expanduser())
+    if record is None:
+        raise ConfigError(
+            f"simulator={str(simulator)!r} must be the folder or the .gguf file of a simulator that was tuned here, or "
+            "its simulator.json; there are no settings of one. Leave it out, and give persona, prompts and so on."
+        )
+    return simulation_options(record)
 
 
 def simulate_prompt(
@@ -449,7 +464,8 @@ def simulate_sft(
 ) -> SimulatedEngine:
     """The engine of `search_mode="simulate_sft"`: a fine-tuned simulator with the paper's short prompt.
 
-    The arguments are those of `simulate_prompt`. A model in this process that was tuned here is asked as it learnt to
-    be: its file says with which prompts, persona, style, language and length. Options that are given come before that.
+    The arguments are those of `simulate_prompt`, and `simulator`: the folder or file of a simulator that was tuned
+    here, which says with which prompts, persona, style, language and length it learnt to be asked. A model in this
+    process says so itself. Options that are given come before that.
     """
     return _make("sft", simulation_llm, base_url, check, **options)
