@@ -8,7 +8,8 @@ refused, since a near miss would change tokens without a word.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +29,8 @@ _TEKKEN = (
     r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|"
     r"\s+(?!\S)|\s+"
 )
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 _Step = tuple[Any, ...]
 
@@ -106,16 +109,16 @@ def add_vocabulary(writer: Any, folder: Path, config: Mapping[str, Any]) -> None
     if model.get("type") != "BPE":
         raise ConfigError(f"The tokenizer must be of type BPE; this one is of type {model.get('type')!r}. {_CONVERTER}")
     size = int(config["vocab_size"])
-    if model.get("byte_fallback"):
-        _add_sentencepiece(writer, folder, size)
-    else:
-        cut = find_cut(tokenizer)
-        tokens, kinds = _tokens(tokenizer, size)
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(cut)
-        writer.add_token_list(tokens)
-        writer.add_token_types(kinds)
-    special = gguf.SpecialVocab(folder, load_merges=not model.get("byte_fallback"), n_vocab=size)
+    is_sentencepiece = bool(model.get("byte_fallback"))
+    tokens, kinds = _tokens(tokenizer, size)
+    writer.add_tokenizer_model("llama" if is_sentencepiece else "gpt2")
+    writer.add_tokenizer_pre("default" if is_sentencepiece else find_cut(tokenizer))
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    if is_sentencepiece:
+        writer.add_token_scores(_scores(tokenizer, tokens))
+        writer.add_add_space_prefix(_begins_with_space(tokenizer))
+    special = gguf.SpecialVocab(folder, load_merges=not is_sentencepiece, n_vocab=size)
     special.special_token_ids |= _ends(folder, special.special_token_ids.get("eos"))
     special.add_special_token = _added(folder)
     special.add_to_gguf(writer, quiet=True)
@@ -129,8 +132,10 @@ def add_vocabulary(writer: Any, folder: Path, config: Mapping[str, Any]) -> None
 def _tokens(tokenizer: Mapping[str, Any], size: int) -> tuple[list[str], list[int]]:
     """All tokens in order, and what each is."""
     kinds = require_gguf().TokenType
+    fallback = tokenizer["model"].get("byte_fallback")
     by_id: dict[int, tuple[str, int]] = {
-        int(number): (token, kinds.NORMAL) for token, number in tokenizer["model"]["vocab"].items()
+        int(number): (token, kinds.BYTE if fallback and _BYTE.fullmatch(token) else kinds.NORMAL)
+        for token, number in tokenizer["model"]["vocab"].items()
     }
     for added in tokenizer.get("added_tokens") or ():
         text = added["content"]
@@ -145,16 +150,19 @@ def _tokens(tokenizer: Mapping[str, Any], size: int) -> tuple[list[str], list[in
     return [text for text, _ in rows], [int(kind) for _, kind in rows]
 
 
-def _add_sentencepiece(writer: Any, folder: Path, size: int) -> None:
-    """The tokenizers of Llama 2 and the first Mistrals."""
-    kinds = require_gguf().TokenType
-    rows = list(require_gguf().LlamaHfVocab(folder).all_tokens())
-    rows += [(f"[PAD{number}]".encode(), -1000.0, kinds.UNUSED) for number in range(len(rows), size)]
-    writer.add_tokenizer_model("llama")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list([text for text, _, _ in rows])
-    writer.add_token_scores([score for _, score, _ in rows])
-    writer.add_token_types([int(kind) for _, _, kind in rows])
+def _scores(tokenizer: Mapping[str, Any], tokens: Sequence[str]) -> list[float]:
+    """Scores as sentencepiece has them, by which llama.cpp merges: what is merged first has the highest."""
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(tokenizer["model"]["merges"]):
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        ranks.setdefault(left + right, rank)
+    return [-float(ranks.get(token, len(ranks))) for token in tokens]
+
+
+def _begins_with_space(tokenizer: Mapping[str, Any]) -> bool:
+    """Whether a text behind a special token, as all of a chat is, gets a space before it."""
+    steps = json.dumps([tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")])
+    return '"Prepend"' in steps or '"prepend_scheme": "always"' in steps
 
 
 def _added(folder: Path) -> dict[str, bool]:
