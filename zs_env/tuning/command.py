@@ -10,12 +10,13 @@ from zs_env.tuning import (
     command_domain,
     command_gate,
     command_label,
+    command_quantise,
     command_train,
 )
 
 __all__ = ["STEPS", "add_parser"]
 
-STEPS = (command_collect, command_label, command_build, command_train, command_gate, command_domain)
+STEPS = (command_collect, command_label, command_build, command_train, command_gate, command_quantise, command_domain)
 """The modules of the steps, in the order in which they are taken; each has `add_parser(commands)`."""
 
 
