@@ -49,22 +49,19 @@ def check_equal(folder: Path, file: Path, limit: float) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with served(file) as ask:
-        num_compared = 0
         for text in TEXTS:
             ids = tokenizer(text)["input_ids"]
             assert ask("/tokenize", content=text, add_special=True, parse_special=True)["tokens"] == ids, text
             assert len(ids) < len(text.encode()), "something is merged"
             with torch.no_grad():
                 known = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1], -1)
-            if int(known.argmax()) < 3:
-                continue  # the end of the reply: llama.cpp tells no probabilities of it
-            num_compared += 1
-            reply = ask("/completion", prompt=ids, n_predict=1, n_probs=20, temperature=0, cache_prompt=False)
+            # Half a character, or the end, would be told without probabilities, which are those before the bias.
+            said = {"n_predict": 1, "n_probs": 20, "logit_bias": [[tokenizer.convert_tokens_to_ids("a"), 1000]]}
+            reply = ask("/completion", prompt=ids, cache_prompt=False, **said)
             told = reply["completion_probabilities"][0]["top_logprobs"]
-            assert told[0]["id"] == int(known.argmax())
-            assert len(told) == 20
+            assert {each["id"] for each in told[:1]} == {int(known.argmax())}
             assert max(abs(each["logprob"] - float(known[each["id"]])) for each in told) < limit
-        assert num_compared >= 3
+            assert len(told) == 20
         chat = [{"role": "user", "content": "the world"}]
         used = ask("/v1/chat/completions", messages=chat, max_tokens=1)["usage"]["prompt_tokens"]
         assert used == len(tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"])
