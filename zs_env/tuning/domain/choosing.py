@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zs_env.engines.retrieval.engine import RetrievalEngine
-from zs_env.matching import Golden, find_matcher
+from zs_env.matching import Golden
 from zs_env.rewards import normalize_answer
 from zs_env.tuning.domain.candidates import Candidate
 from zs_env.tuning.domain.corpus import Passage
@@ -93,17 +93,16 @@ def _keeps(candidate: Candidate, problem: str | None, tally: Tally) -> bool:
 
 def problem_of(candidate: Candidate, passage: Passage, max_answer_words: int) -> str | None:
     """What is wrong with a candidate by itself; None if nothing is."""
-    answers = candidate.answers
-    if not answers or not all(normalize_answer(answer) for answer in answers):
-        return "the answer is empty"
-    if any(len(answer.split()) > max_answer_words for answer in answers):
+    goldens = [Golden(answer) for answer in candidate.answers]
+    excluded = next((golden.excluded for golden in goldens if golden.excluded is not None), None)
+    if excluded is not None or not goldens:
+        return f"the answer is {excluded or 'missing'}"
+    if any(len(answer.split()) > max_answer_words for answer in candidate.answers):
         return f"the answer is longer than {max_answer_words} words"
-    if find_matcher(answers, candidate.question).excluded is not None:
-        return "the answer is in the question, or is yes, no or a small word"
-    if any(Golden(answer).is_in(candidate.question) for answer in answers):
+    if any(golden.is_in(candidate.question) for golden in goldens):
         return "the answer is in the question"
-    text = f"{passage.title or ''}\n{passage.text}"
-    if not all(Golden(answer).is_literally_in(text) for answer in answers):
+    text = f"{passage.title}\n{passage.text}"
+    if not all(golden.is_literally_in(text) for golden in goldens):
         return "the answer isn't in the passage word for word"
     return None
 

@@ -137,7 +137,7 @@ def looks_english(text: str) -> bool:
     """Whether a text has the small words that English has; a short one is taken for English.
 
     Examples:
-        >>> looks_english("Der Hund lief über die Straße und bellte laut, bis der Nachbar ihn endlich hörte und kam.")
+        >>> looks_english("Das Haus steht dort oben auf dem Berg und hat nur zwei kleine Zimmer im ersten Stock.")
         False
     """
     words = [word.casefold() for word in _WORD.findall(text)]

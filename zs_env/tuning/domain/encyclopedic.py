@@ -51,8 +51,8 @@ _ORGANISATION = re.compile(
 )
 _PERSON = re.compile(r"\b(?:he|she|his|her|born)\b")
 _MAKERS = re.compile(
-    r"\b(?:director|actor|actress|producer|writer|author|composer|critic|company|studio|magazine|festival|singer|player|"
-    r"publisher)\b"
+    r"\b(?:director|actor|actress|producer|writer|author|composer|critic|company|magazine|festival|singer|player|"
+    r"publisher|(?:film|production|animation) studio)\b"
 )
 _HEAD_END = re.compile(
     r",? (?:that|which|who|where|set|starring|based|written|produced|released|located|directed|about|in|of|from|on|"

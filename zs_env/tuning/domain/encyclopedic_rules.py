@@ -200,7 +200,7 @@ _WORKS = (
         "works/writer",
         "work",
         "Who wrote {x}?",
-        r"^(?:(?!\b(?:based|novel|story|stories|adapted|play|poem)\b).)*\bwritten "
+        r"^(?:(?!\b(?:based|novel|book|story|stories|adapted|play|poem)\b).)*\bwritten "
         rf"(?:and (?:directed|produced|composed|illustrated) )?by {_WHOSE}(?P<a>{NAMES})",
         is_list=True,
     ),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zs_env.errors import ConfigError, MissingPackageError
+from zs_env.errors import ConfigError, ZeroSearchError
 from zs_env.tuning.domain.read_html import read_html
 from zs_env.tuning.domain.read_markdown import read_markdown
 from zs_env.tuning.domain.read_pdf import read_pdf
@@ -104,6 +104,7 @@ def read_file(path: Path, *, max_bytes: int, encoding: str = "utf-8", with_code:
 
     Raises:
         UnreadableError: It gives no text; the message says why.
+        ConfigError: There is no such encoding.
         MissingPackageError: Its kind needs a package that isn't installed.
     """
     try:
@@ -122,7 +123,7 @@ def read_file(path: Path, *, max_bytes: int, encoding: str = "utf-8", with_code:
     kind = ENDINGS[path.suffix.casefold()]
     try:
         text = _read(kind, data, encoding, with_code)
-    except (UnreadableError, MissingPackageError):
+    except (UnreadableError, ZeroSearchError):
         raise
     except Exception as error:  # whatever a parser raises over a broken file is that file's affair alone
         raise UnreadableError(f"it is broken: {type(error).__name__}: {error!s:.120}") from error

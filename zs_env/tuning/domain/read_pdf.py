@@ -81,17 +81,17 @@ def _sections(pages: Sequence[Sequence[str]]) -> list[Section]:
 
 
 def paragraphs_of_lines(lines: Sequence[str]) -> list[str]:
-    """Join lines that were broken to fit: a paragraph ends with a short line that ends a sentence.
+    """Join lines that were broken to fit: a short line ends a paragraph, unless a small letter follows.
 
     Examples:
-        >>> paragraphs_of_lines(["The policy searches and it an-", "swers.", "Then it is over, after a while, really."])
-        ['The policy searches and it answers.', 'Then it is over, after a while, really.']
+        >>> paragraphs_of_lines(["Turns", "The policy searches and it an-", "swers.", "Then it is over, after all."])
+        ['Turns', 'The policy searches and it answers.', 'Then it is over, after all.']
     """
     lines = [" ".join(line.split()) for line in lines]
     width = max((len(line) for line in lines), default=0)
     found: list[str] = []
     current = ""
-    for line in lines:
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
         if not line:
             found.append(current)
             current = ""
@@ -99,7 +99,7 @@ def paragraphs_of_lines(lines: Sequence[str]) -> list[str]:
             current = current[:-1] + line
         else:
             current = f"{current} {line}".strip()
-        if _SENTENCE_END.search(line) and len(line) < 0.7 * width:
+        if len(line) < 0.7 * width and not following[:1].islower() and not line.endswith("-"):
             found.append(current)
             current = ""
     found.append(current)

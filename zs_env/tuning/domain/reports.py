@@ -61,6 +61,6 @@ def done_before(path: Path, schema: str, settings: Mapping[str, Any], *, again: 
 
 def write_report(path: Path, schema: str, settings: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
     """Write a step's report, and give it back."""
-    whole = {"schema": schema, "settings": dict(settings), **report}
+    whole: dict[str, Any] = json.loads(json.dumps({"schema": schema, "settings": dict(settings), **report}))
     write_json(path, whole)
     return whole
