@@ -7,32 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zs_env.likeness import terms_of, words_of
+from zs_env.tuning.domain.sentences import evened, sentences_of
 from zs_env.types import Document
 
-__all__ = ["Excerpt", "excerpts", "sentences"]
-
-_END = re.compile(r"""[.!?…。！？।]["'”’»)\]]{0,3}(?=\s+["'“‘«(\[]{0,2}[^\Wa-z])|[。！？]|\n+""")
-_ABBREVIATION = re.compile(
-    r"(?:^|[\s(])(?:[^\W\d_]|[^\W\d_]\.[^\W\d_]|Mr|Mrs|Ms|Dr|St|Sr|Jr|Prof|Rev|Gen|Col|Lt|Sgt|Capt|vs|etc|No|ca|cf|"
-    r"approx|Inc|Ltd|Co|Corp|e\.g|i\.e|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)\.$"
-)
-
-
-def sentences(text: str) -> list[str]:
-    r"""The sentences of a text, each on one line.
-
-    Examples:
-        >>> sentences("Dr. A. Smith( born 1950) wrote it. He died\nin 1990! Who knows?")
-        ['Dr. A. Smith( born 1950) wrote it.', 'He died', 'in 1990!', 'Who knows?']
-    """
-    found, start = [], 0
-    for match in _END.finditer(text):
-        if match[0].startswith(".") and _ABBREVIATION.search(text[max(start, match.start() - 12) : match.start() + 1]):
-            continue
-        found.append(text[start : match.end()])
-        start = match.end()
-    found.append(text[start:])
-    return [plain for plain in (" ".join(each.split()) for each in found) if any(map(str.isalnum, plain))]
+__all__ = ["Excerpt", "excerpts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +39,7 @@ def excerpts(document: Document, *, number: int, num_words: int) -> Iterator[Exc
         number: Its place in the search's documents.
         num_words: About how many words a run has.
     """
-    parts = sentences(document.text)
+    parts = [evened(part) for part in sentences_of(document.text) if any(map(str.isalnum, part))]
     sizes = [len(words_of(part)) for part in parts]
     for first in range(len(parts)):
         end, size = first + 1, sizes[first]
@@ -83,4 +61,4 @@ def _named(title: str | None, text: str) -> str:
 
 def _plain(title: str) -> str:
     """A title without what tells it from others of the same name, as "(film)"."""
-    return re.sub(r"\s*\([^()]*\)\s*$", "", " ".join(title.split())) or title
+    return re.sub(r"\s*\([^()]*\)\s*$", "", evened(title)) or title
