@@ -24,6 +24,7 @@ __all__ = ["Contender", "as_loadable", "is_address", "note_verdict", "playing_op
 
 _PLAYING = ("persona", "style", "language", "document_words")
 _SAMPLE_BYTES = 1 << 20
+_EXPORTER = "zs_env.tuning.gguf_files"
 
 Mode = Literal["prompt", "sft"]
 
@@ -39,6 +40,7 @@ class Contender:
         base_url: Its server; None for a model in this process.
         options: What else its engine takes.
         file: Where its weights lie, if on this machine: a GGUF file or a folder.
+        given: What it was given as, if `model` isn't that: the folder that a GGUF file was written of.
         tuned: Whether it was tuned to play the search engine.
     """
 
@@ -48,6 +50,7 @@ class Contender:
     base_url: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     file: Path | None = None
+    given: str | None = None
     tuned: bool = False
 
     def make(self) -> SearchEngine:
@@ -59,7 +62,8 @@ class Contender:
     @property
     def title(self) -> str:
         """What tables call it."""
-        name = Path(self.model).name if self.model else "a server's model"
+        named = self.given or self.model
+        name = Path(named).name if named else "a server's model"
         return f"{name}, {'tuned' if self.tuned else 'prompted' if self.mode == 'prompt' else 'untuned, short prompt'}"
 
     def facts(self) -> dict[str, Any]:
@@ -140,8 +144,10 @@ def as_loadable(model: str, out: Path, name: str) -> tuple[str, Path]:
     fingerprint = weights_fingerprint(folder)
     if not (file.is_file() and note.is_file() and note.read_text(encoding="utf-8") == fingerprint):
         try:
-            write_gguf = importlib.import_module("zs_env.tuning.gguf_files").write_gguf
-        except ImportError as error:
+            write_gguf = importlib.import_module(_EXPORTER).write_gguf
+        except ModuleNotFoundError as error:
+            if error.name != _EXPORTER:
+                raise
             raise ConfigError(
                 f"{model!r} is a model in Hugging Face's format, which isn't run in this process ({error}). Export it "
                 "to a GGUF file and give that as --model, or serve it (`python -m zs_env serve`) and give --base-url."

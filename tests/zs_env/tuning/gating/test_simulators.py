@@ -46,7 +46,7 @@ def test_a_folder_is_written_as_gguf_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_folder_that_cant_be_converted_says_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
-        raise ModuleNotFoundError(f"No module named {name!r}")
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(simulators, "importlib", SimpleNamespace(import_module=missing))
     with pytest.raises(ConfigError, match=r"Export it to a GGUF file .* or serve it"):
@@ -89,5 +89,7 @@ def test_a_verdict_stands_beside_a_gguf_file_too(tmp_path: Path) -> None:
 def test_what_tables_call_it() -> None:
     tuned = Contender(role="candidate", mode="sft", model="/a/b.gguf", tuned=True)
     assert tuned.title == "b.gguf, tuned"
+    converted = Contender(role="candidate", mode="sft", model="/out/candidate.f16.gguf", given="/a/model", tuned=True)
+    assert converted.title == "model, tuned"
     assert Contender(role="reference", mode="prompt", model=None).title == "a server's model, prompted"
     assert tuned.facts() == {"parameters": None, "bytes": None, "quantisation": None, "tuned": True, "mode": "sft"}
