@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,6 @@ def plain_settings(engine: SearchEngine) -> dict[str, Any] | None:
 
 def _plain(settings: SimulationSettings, name: str) -> Any:
     value = getattr(settings, name)
-    if name == "prompts" and value is not None:
+    if name == "prompts" and isinstance(value, (str, PathLike)):
         return Path(value).name
     return dict(value) if isinstance(value, Mapping) else value

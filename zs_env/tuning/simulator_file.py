@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from zs_env.errors import ConfigError
 
-__all__ = ["GGUF_KEY", "SCHEMA", "SIMULATOR_FILE", "read_simulator", "sidecar"]
+__all__ = ["GGUF_KEY", "SCHEMA", "SIMULATOR_FILE", "read_simulator", "sidecar", "simulation_options"]
 
 SCHEMA = "zerosearch.simulator/1"
 SIMULATOR_FILE = "simulator.json"
 GGUF_KEY = "zerosearch.simulator"
 """The key inside a GGUF file."""
+
+_OPTIONS = ("persona", "style", "language", "document_words", "prompts")
 
 _MAGIC = b"GGUF"
 _STRING, _ARRAY = 8, 9
@@ -35,7 +38,7 @@ def read_simulator(model: Path) -> dict[str, Any] | None:
     """What stands beside a model, or in its file.
 
     Args:
-        model: A folder, or a GGUF file.
+        model: A folder, a GGUF file, or a `simulator.json` itself.
 
     Returns:
         The content of its `simulator.json`; None if there is none: it isn't a simulator of ours, or one made before.
@@ -43,7 +46,7 @@ def read_simulator(model: Path) -> dict[str, Any] | None:
     Raises:
         ConfigError: It can't be read, or is of another version.
     """
-    beside = model / SIMULATOR_FILE if model.is_dir() else sidecar(model)
+    beside = model / SIMULATOR_FILE if model.is_dir() else model if model.suffix == ".json" else sidecar(model)
     text: str | None = None
     try:
         if beside.is_file():
@@ -57,6 +60,19 @@ def read_simulator(model: Path) -> dict[str, Any] | None:
         found = record.get("schema") if isinstance(record, dict) else record
         raise ConfigError(f"{beside.name!r} must be of {SCHEMA}; it says {found!r:.100}.")
     return record
+
+
+def simulation_options(record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What `simulate_sft` is to be given for a simulator.
+
+    Args:
+        record: What `read_simulator` gave.
+
+    Examples:
+        >>> simulation_options({"persona": "Wikipedia", "style": None, "document_words": 25, "topk": 2})
+        {'persona': 'Wikipedia', 'document_words': 25}
+    """
+    return {name: record[name] for name in _OPTIONS if record is not None and record.get(name)}
 
 
 def _inside(file: Path) -> str | None:

@@ -1,0 +1,203 @@
+"""The third step of a domain: its own simulator, by the commands that make any, one after another.
+
+    collect → label → build → train → quantise → gate
+
+Each command goes on by itself where it was stopped. This one remembers which of them ended well, with which flags and
+on which files, and passes over those: a changed flag runs its command again, and what changes by it changes those
+behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zs_env.errors import ConfigError
+from zs_env.files import write_json
+from zs_env.tuning.domain.corpus import CORPUS
+from zs_env.tuning.domain.questions import QUESTIONS
+from zs_env.tuning.domain.reports import read_report
+
+__all__ = ["LEDGER", "SCHEMA", "STEP_NAMES", "SimulatorSettings", "Step", "plan_steps", "run_steps"]
+
+LEDGER = "simulator_steps.json"
+SCHEMA = "zerosearch.domain_simulator/1"
+STEP_NAMES = ("collect", "label", "build", "train", "quantise", "gate")
+_SAMPLE_BYTES = 1 << 20
+
+Runner = Callable[[Sequence[str]], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One command.
+
+    Attributes:
+        name: Its name.
+        arguments: What stands behind `python -m zs_env`.
+        inputs: Files and folders that it reads: it runs again when they change.
+        outputs: What is there when it is done.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    inputs: tuple[Path, ...]
+    outputs: tuple[Path, ...]
+
+    @property
+    def command(self) -> str:
+        """What a person would type."""
+        return f"python -m zs_env {shlex.join(self.arguments)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorSettings:
+    """How a domain's simulator is made.
+
+    Attributes:
+        persona: Which search engine it is: the domain, in a few words.
+        base_model: What is tuned: a folder, a .gguf file, smollm2, or a name on the hub.
+        quantise_to: What it is served as, as "gguf:q8_0"; None leaves it as a folder.
+        train_split: The split of the questions that searches are collected for.
+        gate_split: The split that the gate judges by: of documents that training never saw.
+        more: Further flags of each command, by its name.
+
+    Raises:
+        ConfigError: The persona is empty, both splits are one, or `more` names no command.
+    """
+
+    persona: str
+    base_model: str
+    quantise_to: str | None = "gguf:q8_0"
+    train_split: str = "train"
+    gate_split: str = "test"
+    more: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.persona.strip():
+            raise ConfigError("A simulator's persona says which search engine it is, as 'Acme handbook'.")
+        if self.train_split == self.gate_split:
+            raise ConfigError(f"A simulator isn't judged by what it learned from: both splits are {self.gate_split!r}.")
+        unknown = [name for name in self.more if name not in STEP_NAMES]
+        if unknown:
+            raise ConfigError(f"There is no step {unknown[0]!r}; steps are {', '.join(STEP_NAMES)}.")
+        if self.quantise_to is not None and not self.quantise_to.startswith("gguf:"):
+            raise ConfigError(
+                f"quantise_to is a GGUF kind such as 'gguf:q8_0', which runs in this process, or none; got "
+                f"{self.quantise_to!r}. For GPUs run `tune quantise` on the model's folder afterwards."
+            )
+
+
+def plan_steps(folder: Path, settings: SimulatorSettings) -> list[Step]:
+    """The commands that make a domain's simulator, in order.
+
+    Args:
+        folder: The domain's folder, with `corpus.jsonl` and `questions.jsonl`.
+        settings: How it is made.
+
+    Raises:
+        ConfigError: A file is missing, or the questions lack a split.
+    """
+    questions, corpus = folder / QUESTIONS, folder / CORPUS
+    for path, step in ((corpus, "passages"), (questions, "questions")):
+        if not path.is_file():
+            raise ConfigError(f"There is no {path}: run `tune domain {step}` first.")
+    collected, labelled, sft = folder / "collected.jsonl", folder / "labelled.jsonl", folder / "sft"
+    model, gate = folder / "model", folder / "gate"
+    gguf = folder / "simulator.gguf"
+    searched: list[str | Path] = ["--questions", questions, "--split", settings.train_split, "--engine", "bm25"]
+    searched += ["--search-option", f"corpus={corpus}", "--out", collected]
+    steps = [
+        _step(
+            "collect",
+            searched,
+            (questions, corpus),
+            (collected,),
+            settings,
+        ),
+        _step("label", [collected, "--by", "answer", "--out", labelled], (collected,), (labelled,), settings),
+        _step("build", [labelled, "--persona", settings.persona, "--out", sft], (labelled,), (sft,), settings),
+        _step("train", ["--data", sft, "--model", settings.base_model, "--out", model], (sft,), (model,), settings),
+    ]
+    served = model
+    if settings.quantise_to is not None:
+        served = gguf
+        arguments: list[str | Path] = ["--model", model, "--to", settings.quantise_to, "--out", gguf]
+        steps.append(_step("quantise", arguments, (model,), (gguf,), settings))
+    judged: list[str | Path] = ["--model", served, "--against", settings.base_model, "--questions", questions]
+    judged += ["--split", settings.gate_split, "--data", sft, "--out", gate]
+    steps.append(_step("gate", judged, (served, questions), (gate / "gate.json",), settings))
+    return steps
+
+
+def _step(
+    name: str,
+    arguments: Sequence[str | Path],
+    inputs: tuple[Path, ...],
+    outputs: tuple[Path, ...],
+    settings: SimulatorSettings,
+) -> Step:
+    whole = ("tune", name, *map(str, arguments), *settings.more.get(name, ()))
+    return Step(name=name, arguments=whole, inputs=inputs, outputs=outputs)
+
+
+def run_steps(steps: Sequence[Step], ledger: Path, run: Runner, *, say: Callable[[str], None]) -> int:
+    """Run the steps that aren't done, in order; stop at the first that fails.
+
+    Args:
+        steps: The steps.
+        ledger: Where it is kept what was done.
+        run: Runs a command, and returns its exit status.
+        say: Is told each command before it runs.
+
+    Returns:
+        0, or the exit status of the step that failed.
+    """
+    report = read_report(ledger, SCHEMA) or {"schema": SCHEMA, "steps": {}}
+    done: dict[str, Any] = dict(report["steps"])
+    for number, step in enumerate(steps, start=1):
+        shown = f"[{number}/{len(steps)}] {step.name}"
+        if _is_done(step, done.get(step.name)):
+            say(f"{shown}: done before")
+            continue
+        say(f"{shown}: {step.command}")
+        status = run(step.arguments)
+        if status:
+            done.pop(step.name, None)
+            write_json(ledger, {**report, "steps": done})
+            say(f"{shown} ended with status {status}. The same command goes on with it; what came before is done.")
+            return status
+        missing = [str(path) for path in step.outputs if not path.exists()]
+        if missing:
+            raise ConfigError(f"`{step.command}` ended well, and {missing[0]} isn't there.")
+        done[step.name] = _trace(step)
+        write_json(ledger, {**report, "steps": done})
+    return 0
+
+
+def _trace(step: Step) -> dict[str, Any]:
+    """What a step was done with."""
+    return {"arguments": list(step.arguments), "inputs": [_fingerprint(path) for path in step.inputs]}
+
+
+def _is_done(step: Step, trace: Any) -> bool:
+    return all(path.exists() for path in step.outputs) and trace == _trace(step)
+
+
+def _fingerprint(path: Path) -> str | None:
+    """A short hash of a file, or of the files of a folder: their names, sizes, and of what is large a sample."""
+    if not path.exists():
+        return None
+    digest = hashlib.blake2b(digest_size=12)
+    for file in [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(path).as_posix()}:{size}\n".encode())
+        with file.open("rb") as stream:
+            for start in sorted({0, max(size // 2, 0), max(size - _SAMPLE_BYTES, 0)}):
+                stream.seek(start)
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
