@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ __all__ = ["Contender", "as_loadable", "is_address", "note_verdict", "playing_op
 
 _PLAYING = ("persona", "style", "language", "document_words")
 _SAMPLE_BYTES = 1 << 20
-_EXPORTER = "zs_env.tuning.gguf_files"
 
 Mode = Literal["prompt", "sft"]
 
@@ -127,6 +125,7 @@ def as_loadable(model: str, out: Path, name: str) -> tuple[str, Path]:
 
     Raises:
         ConfigError: There is no such model, or it can't be loaded here.
+        MissingPackageError: A package that writes GGUF files is missing.
     """
     if is_in_process(model):
         return model, find_gguf(model)
@@ -143,15 +142,8 @@ def as_loadable(model: str, out: Path, name: str) -> tuple[str, Path]:
     file, note = out / f"{name}.f16.gguf", out / f"{name}.f16.gguf.from"
     fingerprint = weights_fingerprint(folder)
     if not (file.is_file() and note.is_file() and note.read_text(encoding="utf-8") == fingerprint):
-        try:
-            write_gguf = importlib.import_module(_EXPORTER).write_gguf
-        except ModuleNotFoundError as error:
-            if error.name != _EXPORTER:
-                raise
-            raise ConfigError(
-                f"{model!r} is a model in Hugging Face's format, which isn't run in this process ({error}). Export it "
-                "to a GGUF file and give that as --model, or serve it (`python -m zs_env serve`) and give --base-url."
-            ) from error
+        from zs_env.tuning.gguf_files import write_gguf
+
         note.unlink(missing_ok=True)
         write_gguf(folder, file, kind="f16")
         write_text(note, fingerprint)
