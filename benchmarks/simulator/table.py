@@ -120,7 +120,7 @@ def _gate_rows(gate: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def _seconds(latency: Mapping[str, float]) -> str:
-    return f"{latency['p50']:.2g}" if latency else "–"
+    return f"{latency['p50']:.3g}" if latency else "–"
 
 
 def _facts(kind: str, facts: Mapping[str, Any] | None) -> list[str]:

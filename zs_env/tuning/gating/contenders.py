@@ -92,6 +92,7 @@ def find_contenders(asked: Asked, out: Path) -> list[Contender]:
         base_url=asked.base_url,
         options={**learnt, **playing, **asked.candidate_options},
         file=file,
+        given=asked.model,
         tuned=True,
     )
     model, url, weights = _reference(asked, simulator, out)
@@ -122,7 +123,10 @@ def _beside(model: str, asked: Asked, learnt: Mapping[str, Any], playing: Mappin
         if simulator is not None:
             own = {**own_prompts(simulator, out / f"prompts-{role}"), **playing_options(simulator), **asked.options}
     options = {**own, **asked.candidate_options}
-    return Contender(role=role, mode="sft", model=name, base_url=url, options=options, file=file, tuned=True)
+    given = None if url is not None else model
+    return Contender(
+        role=role, mode="sft", model=name, base_url=url, options=options, file=file, given=given, tuned=True
+    )
 
 
 def _reference(asked: Asked, simulator: Mapping[str, Any], out: Path) -> tuple[str | None, str | None, Path | None]:

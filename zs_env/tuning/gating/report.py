@@ -109,13 +109,14 @@ def _asked(report: Mapping[str, Any]) -> str:
     told = [f"{asked}, each asked once for useful documents and once for noisy ones"]
     excluded = ", ".join(f"{why}: {count}" for why, count in questions["excluded"].items())
     if excluded:
-        told.append(f"left out where answers can't be looked for ({excluded})")
+        told.append(f"not judged by where answers can't be looked for ({excluded})")
     held_out = questions["held_out"]
     if held_out is None:
         told.append("**not seen whether they were held out of the training**")
     else:
         why = ", ".join(f"{why}: {count}" for why, count in held_out["left_out"].items() if count)
-        told.append(f"held out of {held_out['num_trained']} that were trained on" + (f" ({why})" if why else ""))
+        told.append(f"the {held_out['num_trained']} questions of the training aren't among them")
+        told += [f"left out of those drawn ({why})"] if why else []
     return "; ".join(told) + "."
 
 
@@ -163,7 +164,7 @@ def _text(figure: Figures | Mapping[str, Any]) -> str:
 
 
 def _latency(seconds: Mapping[str, float]) -> str:
-    return f"{seconds['p50']:.2g}, {seconds['p95']:.2g}" if seconds else "–"
+    return f"{seconds['p50']:.3g}, {seconds['p95']:.3g}" if seconds else "–"
 
 
 def _size(about: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,6 +38,7 @@ class Contender:
         base_url: Its server; None for a model in this process.
         options: What else its engine takes.
         file: Where its weights lie, if on this machine: a GGUF file or a folder.
+        given: What it was given as, if `model` isn't that: the folder that a GGUF file was written of.
         tuned: Whether it was tuned to play the search engine.
     """
 
@@ -48,6 +48,7 @@ class Contender:
     base_url: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     file: Path | None = None
+    given: str | None = None
     tuned: bool = False
 
     def make(self) -> SearchEngine:
@@ -59,7 +60,8 @@ class Contender:
     @property
     def title(self) -> str:
         """What tables call it."""
-        name = Path(self.model).name if self.model else "a server's model"
+        named = self.given or self.model
+        name = Path(named).name if named else "a server's model"
         return f"{name}, {'tuned' if self.tuned else 'prompted' if self.mode == 'prompt' else 'untuned, short prompt'}"
 
     def facts(self) -> dict[str, Any]:
@@ -123,6 +125,7 @@ def as_loadable(model: str, out: Path, name: str) -> tuple[str, Path]:
 
     Raises:
         ConfigError: There is no such model, or it can't be loaded here.
+        MissingPackageError: A package that writes GGUF files is missing.
     """
     if is_in_process(model):
         return model, find_gguf(model)
@@ -139,13 +142,8 @@ def as_loadable(model: str, out: Path, name: str) -> tuple[str, Path]:
     file, note = out / f"{name}.f16.gguf", out / f"{name}.f16.gguf.from"
     fingerprint = weights_fingerprint(folder)
     if not (file.is_file() and note.is_file() and note.read_text(encoding="utf-8") == fingerprint):
-        try:
-            write_gguf = importlib.import_module("zs_env.tuning.gguf_files").write_gguf
-        except ImportError as error:
-            raise ConfigError(
-                f"{model!r} is a model in Hugging Face's format, which isn't run in this process ({error}). Export it "
-                "to a GGUF file and give that as --model, or serve it (`python -m zs_env serve`) and give --base-url."
-            ) from error
+        from zs_env.tuning.gguf_files import write_gguf
+
         note.unlink(missing_ok=True)
         write_gguf(folder, file, kind="f16")
         write_text(note, fingerprint)

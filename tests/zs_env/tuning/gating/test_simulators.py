@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from zs_env.engines.llm.prompts import load_prompts
 from zs_env.errors import ConfigError
-from zs_env.tuning.gating import simulators
+from zs_env.tuning import gguf_files
 from zs_env.tuning.gating.simulators import Contender, as_loadable, note_verdict, own_prompts, weights_fingerprint
 
 
@@ -29,9 +27,7 @@ def test_a_folder_is_written_as_gguf_once(tmp_path: Path, monkeypatch: pytest.Mo
         out.write_bytes(b"GGUF")
         written.append(out)
 
-    monkeypatch.setattr(
-        simulators, "importlib", SimpleNamespace(import_module=lambda name: SimpleNamespace(write_gguf=write_gguf))
-    )
+    monkeypatch.setattr(gguf_files, "write_gguf", write_gguf)
     model = model_folder(tmp_path)
     out = tmp_path / "gate"
     out.mkdir()
@@ -42,15 +38,6 @@ def test_a_folder_is_written_as_gguf_once(tmp_path: Path, monkeypatch: pytest.Mo
     model_folder(tmp_path, b"v" * 3_000_000)  # tuned anew: of the same size, in the same place
     as_loadable(str(model), out, "candidate")
     assert written == [file, file]
-
-
-def test_a_folder_that_cant_be_converted_says_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ModuleNotFoundError(f"No module named {name!r}")
-
-    monkeypatch.setattr(simulators, "importlib", SimpleNamespace(import_module=missing))
-    with pytest.raises(ConfigError, match=r"Export it to a GGUF file .* or serve it"):
-        as_loadable(str(model_folder(tmp_path)), tmp_path, "candidate")
 
 
 def test_a_folder_with_one_gguf_file_is_that_file(tmp_path: Path) -> None:
@@ -89,5 +76,7 @@ def test_a_verdict_stands_beside_a_gguf_file_too(tmp_path: Path) -> None:
 def test_what_tables_call_it() -> None:
     tuned = Contender(role="candidate", mode="sft", model="/a/b.gguf", tuned=True)
     assert tuned.title == "b.gguf, tuned"
+    converted = Contender(role="candidate", mode="sft", model="/out/candidate.f16.gguf", given="/a/model", tuned=True)
+    assert converted.title == "model, tuned"
     assert Contender(role="reference", mode="prompt", model=None).title == "a server's model, prompted"
     assert tuned.facts() == {"parameters": None, "bytes": None, "quantisation": None, "tuned": True, "mode": "sft"}
