@@ -27,7 +27,6 @@ from agents.runs import describe_machine
 from benchmarks.assertions import check_result
 from benchmarks.atlas_passages import write_passages
 from benchmarks.engine_specs import EngineSpec, check_names, parse_spec
-from benchmarks.simulator.figures import ratio_interval
 from zs_env.curriculum import check_whole
 from zs_env.engines.around.keys import without_secrets
 from zs_env.engines.retrieval import read_passages
@@ -36,6 +35,7 @@ from zs_env.files import write_json
 from zs_env.intervals import wilson_interval
 from zs_env.matching import find_matcher
 from zs_env.measuring.cases import Case, load_cases
+from zs_env.measuring.figures import ratio_interval
 from zs_env.measuring.running import run_cases
 from zs_env.types import QuestionSource, SearchEngine, SearchRequest, SearchResult
 

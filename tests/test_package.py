@@ -46,6 +46,7 @@ def test_the_wheel_holds_zs_env_alone_with_its_data_and_licences(wheel: Path) ->
     assert "zs_env/py.typed" in names
     assert any(name.startswith("zs_env/questions/data/atlas.") for name in names)
     assert "zs_env/engines/llm/prompts/prompt_noisy.txt" in names
+    assert "zs_env/tuning/prompts/judge.txt" in names
     licences = {name.rsplit("/", 1)[1] for name in names if "/licenses/" in name}
     assert licences == {"LICENSE", "ATTRIBUTION.md"}
 

@@ -10,6 +10,7 @@
     ├── ServiceError (RuntimeError)      a server that was asked gave no usable reply
     │   └── ChatError                    a chat server did
     ├── ServerError (RuntimeError)       a simulator server couldn't be started, or crashed too often
+    ├── TuningError (RuntimeError)       the tuning of a simulator can't go on
     ├── BudgetError (RuntimeError)       the budget for searches is used up, and the run is to stop
     └── MissingPackageError (ImportError)  an optional package is not installed
 
@@ -36,6 +37,7 @@ __all__ = [
     "RewardError",
     "ServerError",
     "ServiceError",
+    "TuningError",
     "ZeroSearchError",
     "require",
 ]
@@ -111,6 +113,10 @@ class ServerError(ZeroSearchError, RuntimeError):
     def __init__(self, message: str, *, log: Path | None = None) -> None:
         super().__init__(message)
         self.log = log
+
+
+class TuningError(ZeroSearchError, RuntimeError):
+    """The tuning of a simulator can't go on: its loss is no number, or the memory doesn't suffice."""
 
 
 class MissingPackageError(ZeroSearchError, ImportError):

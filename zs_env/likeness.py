@@ -16,7 +16,16 @@ from functools import lru_cache
 from zs_env.combining import stream_safe
 from zs_env.engines.decoys import SMALL_WORDS
 
-__all__ = ["TermWeights", "copied_run", "distinct_share", "near_repeats", "says_back", "terms_of", "words_of"]
+__all__ = [
+    "TermWeights",
+    "copied_run",
+    "copies_of",
+    "distinct_share",
+    "near_repeats",
+    "says_back",
+    "terms_of",
+    "words_of",
+]
 
 SHINGLE = 3
 NEAR = 0.8
@@ -157,6 +166,28 @@ def copied_run(text: str, sources: Iterable[str]) -> bool:
         return False
     runs = {f" {' '.join(words[at : at + size])} " for at in range(len(words) - size + 1)}
     return any(run in source for source in map(_spaced, sources) for run in runs)
+
+
+def copies_of(texts: Sequence[str], sources: Iterable[str]) -> list[bool]:
+    """For each text, whether it has `COPIED_RUN` words in a row that one of many sources has.
+
+    `copied_run` for sources by the thousand, which are read once and needn't fit into memory. Shorter texts copy
+    nothing.
+
+    Examples:
+        >>> copies_of(["Now: a b c d e f g h.", "a b c"], ["x a b c d e f g h y"])
+        [True, False]
+    """
+    holders: dict[tuple[str, ...], list[int]] = {}
+    for at, words in enumerate(map(words_of, texts)):
+        for start in range(len(words) - COPIED_RUN + 1):
+            holders.setdefault(words[start : start + COPIED_RUN], []).append(at)
+    found = [False] * len(texts)
+    for words in map(words_of, sources):
+        for start in range(len(words) - COPIED_RUN + 1):
+            for at in holders.get(words[start : start + COPIED_RUN], ()):
+                found[at] = True
+    return found
 
 
 def says_back(text: str, query: str) -> bool:

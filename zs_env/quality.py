@@ -19,7 +19,7 @@ from zs_env.likeness import TermWeights, copied_run, distinct_share, near_repeat
 from zs_env.matching import find_matcher
 from zs_env.types import Document, SearchRequest, SearchResult
 
-__all__ = ["JudgedSearch", "QualityReport", "Share", "judge", "report", "was_delivered"]
+__all__ = ["JudgedSearch", "QualityReport", "Share", "judge", "report", "term_weights", "was_delivered"]
 
 Search = tuple[SearchRequest, SearchResult]
 
@@ -153,8 +153,19 @@ def was_delivered(result: SearchResult) -> bool:
     )
 
 
+def term_weights(searches: Iterable[Search]) -> TermWeights:
+    """How much each term tells among some searches; those of several engines together are measured by the same."""
+    given = list(searches)
+    texts = ("\n".join(map(_whole, result.documents)) for _, result in given)
+    return TermWeights([*(request.query for request, _ in given), *texts])
+
+
 def judge(
-    searches: Sequence[Search], *, prompt_texts: Sequence[str] = (), meaning: Similarity | None = None
+    searches: Sequence[Search],
+    *,
+    prompt_texts: Sequence[str] = (),
+    meaning: Similarity | None = None,
+    weights: TermWeights | None = None,
 ) -> list[JudgedSearch]:
     """Judge searches, each by itself and among the others.
 
@@ -165,9 +176,10 @@ def judge(
         searches: Requests with their results.
         prompt_texts: What a simulator's prompts say; documents that copy from it are counted.
         meaning: Similarity by embeddings, if wanted.
+        weights: What terms are weighted by, in place of these searches: `term_weights` of several engines' searches.
     """
     texts = [[_whole(document) for document in result.documents] for _, result in searches]
-    weights = TermWeights([*(request.query for request, _ in searches), *map("\n".join, texts)])
+    weights = term_weights(searches) if weights is None else weights
     repeats = _repeats([request.question.id for request, _ in searches], [*map(_bodies, searches)])
     return [
         _judge_one(request, result, each, weights, repeat, prompt_texts, meaning)

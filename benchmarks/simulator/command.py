@@ -11,18 +11,22 @@ from typing import Any
 
 from benchmarks.simulator.meaning import find_meaning
 from benchmarks.simulator.page import write_page
-from benchmarks.simulator.record import make_record, prompt_texts, read_records
+from benchmarks.simulator.record import make_record, read_records
+from benchmarks.simulator.table import PAGE_HEAD, render_table
+from benchmarks.simulator.table_sources import read_published, read_sources
 from benchmarks.simulator.tables import render
 from zs_env.curriculum import check_whole
 from zs_env.engines import SEARCH_MODES, make_engine
 from zs_env.errors import ConfigError
-from zs_env.files import write_json
-from zs_env.measuring.cases import QUERIES, load_cases
+from zs_env.files import write_json, write_text
+from zs_env.measuring.cases import ASKED, load_cases
+from zs_env.measuring.describing import prompt_texts
+from zs_env.measuring.facts import engine_facts
 from zs_env.measuring.running import run_cases
 from zs_env.quality import judge
 from zs_env.types import SearchEngine
 
-__all__ = ["add_parser", "run", "run_report"]
+__all__ = ["add_parser", "run", "run_report", "run_table"]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--questions", nargs="+", default=["atlas"], metavar="SOURCE", help="atlas, or files, or hf:<id> (atlas)")
     add("--split", help="of the questions (of the atlas: test)")
     add("--limit", type=int, default=200, metavar="N", help="questions of each source, drawn by the seed (200)")
-    add("--queries", choices=QUERIES, default="first-hop", help=_QUERIES_HELP)
+    add("--queries", choices=ASKED, default="first-hop", help=_QUERIES_HELP)
     hops = parser.add_mutually_exclusive_group()
     hops.add_argument("--multi-hop", dest="hops", action="store_const", const=2, help="all questions take several hops")
     hops.add_argument("--single-hop", dest="hops", action="store_const", const=1, help="all questions take one hop")
@@ -51,6 +55,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--check", action=argparse.BooleanOptionalAction, help="whether the engine checks its documents (its default)")
     add("--max-tries", type=int, metavar="N", help="the most replies that a checked search asks for (the engine's)")
     add("--search-option", action="append", default=[], metavar="NAME=VALUE", help="any other option of the engine")
+    add("--model-file", type=Path, metavar="PATH", help="where a served simulator's weights lie, to read their size")
+    add("--tuned", action=argparse.BooleanOptionalAction, help="whether the simulator was fine-tuned, for the record")
     add("--name", help="what tables call the engine")
     add("--out", type=Path, metavar="DIR", help="keep every search here, go on with a stopped run, write the record")
     add("--retry-failed", action="store_true", help="ask the failed searches in --out again")
@@ -59,18 +65,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--meaning", action=argparse.BooleanOptionalAction, default=True, help=_MEANING_HELP)
     add("--bars", action="store_true", help="end with status 1 if a bar is missed")
     parser.set_defaults(run=run)
-    kinds = parser.add_subparsers(dest="kind", metavar="report")
+    kinds = parser.add_subparsers(dest="kind", metavar="report|table")
     compare = kinds.add_parser("report", help="tables of several records, side by side")
     compare.add_argument("records", nargs="+", type=Path, metavar="RECORD")
     compare.add_argument(
         "--page", type=Path, metavar="FILE", help="write them to this Markdown file, a chart beside it"
     )
     compare.set_defaults(run=run_report)
+    table = kinds.add_parser("table", help="simulators by kind and size, with the published ones beside")
+    table.add_argument(
+        "records", nargs="+", type=Path, metavar="RECORD", help="records, gate.json, summary.json of trainings; folders"
+    )
+    table.add_argument("--page", type=Path, metavar="FILE", help="write it to this Markdown file")
+    table.set_defaults(run=run_table)
 
 
 _QUERIES_HELP = (
     "how a query is made of a question: first-hop is the question itself, or the names in it if it takes several hops; "
-    "keywords are its words that say something (first-hop)"
+    "keywords are its words that say something; given is what the metadata of the question says (first-hop)"
 )
 
 
@@ -129,6 +141,7 @@ def run(options: argparse.Namespace) -> int:
         },
         command=_command(options),
         num_examples=options.examples,
+        facts=engine_facts(engine, file=options.model_file, tuned=options.tuned),
     )
     for path in (options.json, None if options.out is None else options.out / "record.json"):
         if path is not None:
@@ -146,6 +159,15 @@ def run_report(options: argparse.Namespace) -> int:
     if options.page is not None:
         write_page(records, options.page)
     print(render(records))
+    return 0
+
+
+def run_table(options: argparse.Namespace) -> int:
+    """Print the table of simulators, and write its page."""
+    text = render_table(read_sources(options.records), read_published())
+    if options.page is not None:
+        write_text(options.page, PAGE_HEAD + text + "\n")
+    print(text)
     return 0
 
 
@@ -196,6 +218,8 @@ def _command(options: argparse.Namespace) -> str:
     words += ["--simulation-llm", Path(options.simulation_llm).name] if options.simulation_llm else []
     words += ["--base-url", "SERVER"] if options.base_url else []
     words += [] if options.check is None else ["--check" if options.check else "--no-check"]
+    words += [] if options.tuned is None else ["--tuned" if options.tuned else "--no-tuned"]
+    words += ["--model-file", options.model_file.name] if options.model_file else []
     for each in options.search_option:
         words += ["--search-option", _without_path(each)]
     return shlex.join(words)

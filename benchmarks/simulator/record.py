@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import zs_env
 from agents.runs import describe_machine
-from benchmarks.simulator.figures import check_bars, group_figures
-from zs_env.engines.llm.engine import SimulationSettings
-from zs_env.engines.llm.prompts import load_prompts
+from benchmarks.simulator.figures import check_bars
 from zs_env.errors import ConfigError
 from zs_env.measuring.cases import Case
+from zs_env.measuring.describing import plain_settings
+from zs_env.measuring.figures import group_figures
 from zs_env.measuring.running import Answered
 from zs_env.quality import JudgedSearch
 from zs_env.types import QuestionSource, SearchEngine
 
-__all__ = ["SCHEMA", "make_record", "prompt_texts", "read_records"]
+__all__ = ["SCHEMA", "make_record", "read_records"]
 
 SCHEMA = "zerosearch.simulator/1"
 """The version of a record's form."""
-
-_PLACEHOLDER = re.compile(r"{[a-z_]+}")
-
-
-def prompt_texts(engine: SearchEngine) -> list[str]:
-    """What a simulated engine's prompts say, in pieces between what is filled in; nothing for other engines."""
-    settings = _simulation_settings(engine)
-    if settings is None:
-        return []
-    prompts = load_prompts(settings.mode, settings.prompts, upstream=settings.compat == "upstream")
-    return [piece for prompt in prompts.values() for piece in _PLACEHOLDER.split(prompt) if piece.strip()]
-
-
-def _simulation_settings(engine: Any) -> SimulationSettings | None:
-    for _ in range(10):  # wrappers around it
-        settings = getattr(engine, "settings", None)
-        if isinstance(settings, SimulationSettings):
-            return settings
-        engine = getattr(engine, "engine", None)
-    return None
 
 
 def make_record(
@@ -58,6 +36,7 @@ def make_record(
     settings: Mapping[str, Any],
     command: str,
     num_examples: int,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that tables, pages and pictures are made of, in plain JSON types.
 
@@ -71,11 +50,11 @@ def make_record(
         settings: Of the measurement.
         command: What to run to get it again.
         num_examples: Questions whose searches are shown in the record.
+        facts: What `engine_facts` says of a simulator's model. Records of before have no such entry.
     """
     figures = group_figures(cases, answers, judged)
     models = Counter((answered.result.metadata or {}).get("model") for answered in answers)
     model = models.most_common(1)[0][0] if models else None
-    simulation = _simulation_settings(engine)
     return {
         "schema": SCHEMA,
         "name": name,
@@ -84,9 +63,8 @@ def make_record(
         "engine": {
             "name": engine.name,
             "model": Path(model).name if isinstance(model, str) else None,
-            "settings": None
-            if simulation is None
-            else {f.name: _plain(simulation, f.name) for f in fields(simulation)},
+            "settings": plain_settings(engine),
+            **({} if facts is None else {"simulator": dict(facts)}),
         },
         "settings": dict(settings),
         "fingerprints": {
@@ -101,13 +79,6 @@ def make_record(
         "bars": check_bars(figures["single_hop"]) if "single_hop" in figures else [],
         "examples": [_example(search) for search in judged[: 2 * num_examples]],
     }
-
-
-def _plain(settings: SimulationSettings, name: str) -> Any:
-    value = getattr(settings, name)
-    if name == "prompts" and value is not None:
-        return Path(value).name
-    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _wall_s(answers: Sequence[Answered]) -> float:
@@ -162,7 +133,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{str(path)!r} can't be read as a record: {error}.") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA or "figures" not in record:
         raise ConfigError(
             f"{str(path)!r} isn't a record of schema {SCHEMA!r}. Measure again, with --json and the name of a file."
         )

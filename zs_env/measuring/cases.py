@@ -16,8 +16,10 @@ from zs_env.questions import load_questions
 from zs_env.types import Quality, Question, QuestionSource, SearchRequest
 
 __all__ = [
+    "ASKED",
     "QUALITIES",
     "QUERIES",
+    "Asked",
     "Case",
     "Queries",
     "draw_indices",
@@ -36,7 +38,15 @@ Queries = Literal["first-hop", "question", "keywords"]
 - `keywords`: the question's words that say something.
 """
 
+Asked = Queries | Literal["given"]
+"""Where queries come from: made of questions, or `given`, the `search_query` of a question's row, as a policy made it;
+without one, as `first-hop`.
+"""
+
+_GIVEN = "search_query"
+
 QUERIES: tuple[Queries, ...] = get_args(Queries)
+ASKED: tuple[Asked, ...] = (*QUERIES, "given")
 QUALITIES: tuple[Quality, ...] = ("useful", "noisy")
 
 _PICK_KEY = 8_031
@@ -67,7 +77,7 @@ def load_cases(
     *,
     split: str | None,
     limit: int | None,
-    queries: Queries,
+    queries: Asked,
     hops: int | None,
     topk: int,
     seed: int,
@@ -78,7 +88,7 @@ def load_cases(
         paths: What `load_questions` takes.
         split: Of each source.
         limit: Questions of each source, drawn by the seed; all of them if left out.
-        queries: How queries are made.
+        queries: Where queries come from.
         hops: How many searches a question takes, for sources that don't say so themselves.
         topk: Documents a search.
         seed: Of the draw of questions and of the searches.
@@ -96,12 +106,15 @@ def load_cases(
         for index in draw_indices(len(source), limit, seed):
             question = with_hops(source[index], source.name, hops)
             multi_hop = is_multi_hop(question)
-            query = make_query(question.question, queries, multi_hop)
+            query = question.metadata.get(_GIVEN) if queries == "given" else None
+            if not isinstance(query, str) or not query.strip():
+                made: Queries = "first-hop" if queries == "given" else queries
+                query = make_query(question.question, made, multi_hop)
             if len(paths) > 1:
                 question = replace(question, id=f"{source.name}:{question.id}")
             for quality in QUALITIES:
                 request = SearchRequest(
-                    query=query,
+                    query=query.strip(),
                     question=question,
                     quality=quality,
                     noise_probability=0.5,

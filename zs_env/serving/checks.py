@@ -12,8 +12,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from zs_env.errors import ConfigError, MissingPackageError, ServerError
+from zs_env.serving.quantised import check_capability, check_method, compute_capability, needs_fp8
 
 __all__ = ["check_gpus", "check_model", "check_port", "free_port", "num_gpus", "probe"]
 
@@ -100,7 +102,9 @@ print(json.dumps({"found": spec is not None and spec.origin is not None, "versio
 """
 
 
-def probe(python: str, module: str, distributions: tuple[str, ...], *, install: str) -> dict[str, str]:
+def probe(
+    python: str, module: str, distributions: tuple[str, ...], *, install: str, needed_by: str = "The server"
+) -> dict[str, str]:
     """See that a Python has a module, without importing it.
 
     Args:
@@ -108,6 +112,7 @@ def probe(python: str, module: str, distributions: tuple[str, ...], *, install: 
         module: The module.
         distributions: The names under which packages bring it, to tell their releases.
         install: The command that installs it.
+        needed_by: What needs it, as a message begins.
 
     Returns:
         The releases of those distributions that are there.
@@ -134,7 +139,7 @@ def probe(python: str, module: str, distributions: tuple[str, ...], *, install: 
     if not told["found"]:
         command = install.replace("pip ", f"{python} -m pip ", 1) if python != sys.executable else install
         raise MissingPackageError(
-            f"The server needs the package {module!r}, which {python} doesn't have. Install it with: {command}\n"
+            f"{needed_by} needs the package {module!r}, which {python} doesn't have. Install it with: {command}\n"
             "(in a virtual environment of its own, named by --python, if its torch must not become this one's)"
         )
     return {str(name): str(version) for name, version in told["versions"].items()}
@@ -213,13 +218,17 @@ def check_model(model: str, quantization: str | None) -> str:
     Raises:
         ConfigError: It is a path that doesn't exist, or a folder without a model; or an id that isn't downloaded,
             where downloads are off; or its files aren't quantised so.
+        ServerError: It is in FP8, and the GPUs here can't hold that.
     """
     path = Path(model).expanduser()
     if path.is_file() and path.suffix == ".gguf":
-        return ""
+        return (
+            f"{path.name} is a GGUF file, which `serve llamacpp` is made for; vLLM reads it by vllm-gguf-plugin alone, "
+            "and servers for GPUs want the tokenizer of the model's folder beside it."
+        )
     if path.is_dir():
-        _check_folder(path, quantization)
-        return ""
+        config = _check_folder(path, quantization)
+        return check_capability(compute_capability()) if needs_fp8(config, quantization) else ""
     if not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", model) or model.startswith((".", "/", "~")):
         raise ConfigError(
             f"There is no model at {model!r}. Give the folder of one (with its config.json), or the id of one on the "
@@ -240,7 +249,7 @@ def check_model(model: str, quantization: str | None) -> str:
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
-def _check_folder(folder: Path, quantization: str | None) -> None:
+def _check_folder(folder: Path, quantization: str | None) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -248,11 +257,6 @@ def _check_folder(folder: Path, quantization: str | None) -> None:
         raise ConfigError(
             f"The folder {str(folder)!r} must hold a model in Hugging Face's format, with a config.json.{hint}"
         ) from error
-    found = (config.get("quantization_config") or {}).get("quant_method") if isinstance(config, dict) else None
-    wanted = (quantization or "").removesuffix("_marlin")
-    if wanted in ("awq", "gptq") and found != wanted:
-        has = f"quantised by {found!r}" if found else "not quantised"
-        raise ConfigError(
-            f"quantization {quantization!r} needs a model whose files are quantised so; those in {str(folder)!r} are "
-            f"{has}. Take the model's {wanted.upper()} release, or 'fp8', which quantises any model while it is loaded."
-        )
+    config = config if isinstance(config, dict) else {}
+    check_method(str(folder), config, quantization)
+    return config

@@ -20,8 +20,9 @@ from zs_env.serving import command_retriever, serve
 from zs_env.serving.backends import command
 from zs_env.serving.server import Server, WatchSettings
 from zs_env.serving.settings import DEFAULT_PORT, QUANTIZATIONS, ServeSettings
+from zs_env.tuning.simulator_file import read_simulator
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "how_to_ask", "run"]
 
 _HELP = {
     "sglang": "a server of sglang, on one or more NVIDIA or AMD GPUs",
@@ -98,6 +99,8 @@ def run(options: argparse.Namespace) -> int:
             )
             try:
                 server.start()
+                if hint := how_to_ask(options.model, server.base_url):
+                    ready.say(hint)
                 while not server.wait(1.0):
                     ready.check(server)
             finally:
@@ -107,6 +110,19 @@ def run(options: argparse.Namespace) -> int:
     finally:
         ready.clear()
     return 0
+
+
+def how_to_ask(model: str, base_url: str) -> str:
+    """The environment over a simulator that was tuned here; empty for other models."""
+    path = Path(model).expanduser()
+    record = read_simulator(path) if path.exists() else None
+    if record is None or not record.get("persona"):
+        return ""
+    topk = f"topk={record['topk']}, " if record.get("topk") else ""
+    return (
+        f"a simulator of {record['persona']}: gym.make('zs_env:ZeroSearch-v0', search_mode='simulate_sft', "
+        f"base_url={base_url!r}, {topk}search_options={{'simulator': {model!r}}}, …)"
+    )
 
 
 def _stop(server: Server) -> None:

@@ -4,8 +4,8 @@ A search gives at most two examples: one whose prompt asks for useful documents 
 same words, for noisy ones. So whatever tells the two apart is the one word. Their documents are excerpts of those that
 were found, about as long as the prompt says:
 
-- *useful*: at least one excerpt of a document labelled useful that itself holds a golden answer, at a place drawn by
-  the seed, among others of the same search that needn't;
+- *useful*: at least one excerpt of a document labelled useful that itself holds a golden answer, and then others of the
+  same search that needn't, best first as engines rank, or at places drawn by the seed;
 - *noisy*: none that holds a golden answer or a telling word of one. Sentences of a useful document that don't answer
   are noise too, and the best of it: they are about the very thing that is asked for.
 
@@ -20,6 +20,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -45,7 +46,10 @@ class BuildSettings:
         style: See `SimulationSettings`; the prompt has it only where its files do.
         language: The language of the documents.
         document_words: About how many words a document has.
-        max_documents: The most documents of an example; how many it has is drawn evenly from 1.
+        min_documents: The least documents of an example, where its search has as many.
+        max_documents: The most documents of an example; how many it has is drawn evenly between the two.
+        order: "best": documents that hold an answer come first, then by likeness to the query, as engines rank;
+            "shuffled": useful examples have them at places drawn by the seed.
         fill: Whether useful examples are filled with documents of the same search that hold no answer.
         min_likeness: The least query similarity of a noisy example's documents, as a share of the median of useful
             ones, in [0, 1].
@@ -60,7 +64,9 @@ class BuildSettings:
     style: str | None = None
     language: str = "English"
     document_words: int = 30
+    min_documents: int = 1
     max_documents: int = 5
+    order: Literal["best", "shuffled"] = "best"
     fill: bool = True
     min_likeness: float = 0.8
     max_a_question: int = 2
@@ -70,7 +76,15 @@ class BuildSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("document_words", 5), ("max_documents", 1), ("max_a_question", 1), ("seed", 0)):
+        if self.order not in ("best", "shuffled"):
+            raise ConfigError(f"order must be 'best' or 'shuffled'; got {self.order!r}.")
+        for name, least in (
+            ("document_words", 5),
+            ("min_documents", 1),
+            ("max_documents", self.min_documents),
+            ("max_a_question", 1),
+            ("seed", 0),
+        ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"{name} must be a whole number of at least {least}; got {value!r}.")
@@ -192,14 +206,15 @@ def _draw(
     candidates = _candidates(labelled, matcher, weights, settings)
     holding = _distinct([each for each in candidates if each.holds])
     free = _distinct([each for each in candidates if not each.holds and not each.hints])
-    count = int(generator.integers(1, settings.max_documents + 1))
+    count = int(generator.integers(settings.min_documents, settings.max_documents + 1))
     if not holding:
         left_out["useful: no excerpt holds an answer"] += 1
     else:
         others = free if settings.fill else []
         chosen = [holding[0], *[*holding[1:], *others][: count - 1]]
-        order = generator.permutation(len(chosen))
-        yield _as_drawn(labelled, "useful", [chosen[int(place)] for place in order])
+        if settings.order == "shuffled":
+            chosen = [chosen[int(place)] for place in generator.permutation(len(chosen))]
+        yield _as_drawn(labelled, "useful", chosen)
     if not free:
         left_out["noisy: no excerpt is free of the answer and its telling words"] += 1
     else:

@@ -20,23 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from zs_env.curriculum import check_probability, check_whole
-from zs_env.engines.around.base import ask, kind_of
-from zs_env.engines.around.keys import without_secrets
-from zs_env.episode import Episode, EpisodeSettings, Step
-from zs_env.errors import BudgetError, ConfigError, ZeroSearchError
+from zs_env.episode import EpisodeSettings
+from zs_env.errors import ConfigError
 from zs_env.measuring.cases import draw_indices, search_seed, with_hops
-from zs_env.rewards import exact_match_score
-from zs_env.tuning.keeping import KeptFile
-from zs_env.tuning.policies import Policy, Turn
-from zs_env.tuning.records import COLLECTED, CollectedSearch
-from zs_env.types import Question, QuestionSource, SearchEngine, SearchRequest, SearchResult
+from zs_env.tuning.kept_episodes import KeptEpisodes
+from zs_env.tuning.playing import Job, Played, play_episode
+from zs_env.tuning.policies import Policy
+from zs_env.tuning.records import COLLECTED
+from zs_env.types import QuestionSource, SearchEngine
 
-__all__ = ["EPISODES", "CollectSettings", "Collected", "collect", "episodes_path"]
+__all__ = ["CollectSettings", "Collected", "collect"]
 
-EPISODES = "zerosearch.episodes/1"
 MIN_EPISODES = 20
 """So many episodes are played before their failure rate may end the run."""
 
@@ -119,31 +114,6 @@ class Collected:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    key: str
-    question: Question
-    attempt: int
-
-
-@dataclass(slots=True)
-class _Played:
-    """An episode that was played: its line and its searches, or why it failed."""
-
-    row: dict[str, Any]
-    searches: list[CollectedSearch]
-    error: str | None = None
-
-
-class _SearchFailedError(Exception):
-    """A search gave an error instead of documents."""
-
-
-def episodes_path(path: Path) -> Path:
-    """Where the lines of episodes are, beside the searches."""
-    return path.with_name(f"{path.stem}.episodes.jsonl")
-
-
 def collect(
     questions: QuestionSource,
     engine: SearchEngine,
@@ -174,7 +144,7 @@ def collect(
         )
     header = {"schema": COLLECTED, **_header(questions, engine, policy, settings)}
     jobs = _jobs(questions, settings)
-    kept = _Kept(path, header)
+    kept = KeptEpisodes(path, header)
     try:
         waiting = [job for job in jobs if job.key not in kept.keys]
         if len(waiting) < len(jobs):
@@ -209,7 +179,7 @@ def _header(
     }
 
 
-def _jobs(questions: QuestionSource, settings: CollectSettings) -> list[_Job]:
+def _jobs(questions: QuestionSource, settings: CollectSettings) -> list[Job]:
     drawn = [
         with_hops(questions[index], questions.name, settings.hops)
         for index in draw_indices(len(questions), settings.limit, settings.seed)
@@ -221,59 +191,11 @@ def _jobs(questions: QuestionSource, settings: CollectSettings) -> list[_Job]:
             f"in {questions.name!r}, such as {repeated[0]!r:.100}."
         )
     return [
-        _Job(f"{question.id}/{attempt}", question, attempt)
+        Job(key=key, question=question, seed=search_seed(settings.seed, key))
         for attempt in range(settings.attempts)
         for question in drawn
+        for key in (f"{question.id}/{attempt}",)
     ]
-
-
-class _Kept:
-    """The two files, in step with each other."""
-
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
-        beside = episodes_path(path)
-        begun = path.exists() and path.read_bytes().count(b"\n") > 1
-        if beside.exists() != path.exists() and (begun or beside.exists()):
-            there, missing = (path, beside) if path.exists() else (beside, path)
-            raise ConfigError(
-                f"{str(there)!r} is there without {missing.name!r} beside it, so that it can't be told which episodes "
-                "are whole: put that back, or give the path of another file."
-            )
-        self._searches = KeptFile(path, header)
-        try:
-            self._lines = KeptFile(beside, {**header, "schema": EPISODES})
-        except BaseException:
-            self._searches.close()
-            raise
-        ends = [0, *(row["end"] for row in self._lines.rows)]
-        whole = sum(end <= self._searches.size for end in ends) - 1
-        self.episodes = self._lines.rows[:whole]
-        self.keys = {row["key"] for row in self.episodes}
-        if whole < len(self._lines.rows):
-            self._lines.cut(self._lines.ends[whole - 1] if whole else _header_bytes(beside))
-        self._searches.cut(ends[whole] if whole else _header_bytes(path))
-
-    def add(self, played: _Played) -> None:
-        before = self._searches.size, self._lines.size
-        try:
-            self._searches.write([search.to_json() for search in played.searches])
-            row = {**played.row, "end": self._searches.size}
-            self._lines.write([row])
-        except BaseException:
-            self._searches.cut(before[0])
-            self._lines.cut(before[1])
-            raise
-        self.episodes.append(row)
-        self.keys.add(row["key"])
-
-    def close(self) -> None:
-        self._searches.close()
-        self._lines.close()
-
-
-def _header_bytes(path: Path) -> int:
-    with path.open("rb") as file:
-        return len(file.readline())
 
 
 class _Collector:
@@ -282,16 +204,16 @@ class _Collector:
         engine: SearchEngine,
         policy: Policy,
         settings: CollectSettings,
-        kept: _Kept,
+        kept: KeptEpisodes,
         say: Callable[[str], None],
     ) -> None:
         self._engine, self._policy, self._settings, self._kept, self._say = engine, policy, settings, kept, say
         self.failures: Counter[str] = Counter()
-        self._played: dict[int, _Played] = {}
+        self._played: dict[int, Played] = {}
         self._next = 0
         self._done = 0
 
-    async def play_all(self, jobs: Sequence[_Job]) -> None:
+    async def play_all(self, jobs: Sequence[Job]) -> None:
         """Play all, some at the same time, and write each in its turn."""
         waiting, began = iter(enumerate(jobs)), time.perf_counter()
         ahead = _AHEAD * self._settings.concurrency
@@ -302,7 +224,9 @@ class _Collector:
             for number, job in waiting:
                 async with room:
                     await room.wait_for(lambda: number < self._next + ahead)  # noqa: B023  # awaited in this turn
-                self._played[number] = played = await self._play(job)
+                self._played[number] = played = await play_episode(
+                    job, self._engine, self._policy, self._settings.episode
+                )
                 self._done += 1
                 self._write_in_order()
                 async with room:
@@ -331,13 +255,13 @@ class _Collector:
         while (played := self._played.pop(self._next, None)) is not None:
             self._next += 1
             if played.error is None:
-                self._kept.add(played)
+                self._kept.add(played.row, played.searches)
 
     def _write_rest(self) -> None:
         """What others that were begun earlier held up, when the run ends before these do."""
-        for number in sorted(self._played):
-            if self._played[number].error is None:
-                self._kept.add(self._played[number])
+        for _, played in sorted(self._played.items()):
+            if played.error is None:
+                self._kept.add(played.row, played.searches)
         self._played.clear()
 
     def _count_failure(self, error: str) -> None:
@@ -351,85 +275,6 @@ class _Collector:
             f"{self._settings.max_failures:g} that is allowed (--max-failures), so the run was ended. The last one "
             f"says: {error}. The others are kept: mend that, and run the same command again."
         )
-
-    async def _play(self, job: _Job) -> _Played:
-        try:
-            return await self._play_one(job)
-        except BudgetError:
-            raise
-        except _SearchFailedError as failure:
-            error = f"search failed: {failure}"
-        except ZeroSearchError as failure:
-            error = f"{type(failure).__name__}: {failure}"
-        except Exception as failure:  # whatever a policy of the user's raises is a failed episode
-            error = f"policy raised {type(failure).__name__}: {failure}"
-        return _Played({}, [], " ".join(without_secrets(error).split())[:500])
-
-    async def _play_one(self, job: _Job) -> _Played:
-        seed = search_seed(self._settings.seed, job.key)
-        episode = Episode(job.question, self._settings.episode, np.random.default_rng(seed))
-        episode.begin()
-        results: list[SearchResult] = []
-        requests: list[SearchRequest] = []
-        while not episode.done:
-            turn = Turn(
-                question=job.question,
-                transcript=episode.transcript,
-                segments=tuple(episode.segments),
-                results=tuple(results),
-                seed=search_seed(seed, str(episode.num_turns)),
-            )
-            action = await self._policy.act(turn)
-            if action is None:
-                break
-            acted = episode.act(action)
-            if isinstance(acted, Step):
-                continue
-            (result,) = await ask(self._engine, [acted])
-            if result.error is not None:
-                if kind_of(result) == "budget":
-                    raise BudgetError(f"{result.error} What was played before is kept.")
-                raise _SearchFailedError(result.error)
-            episode.observe(result)
-            requests.append(acted)
-            results.append(result)
-        return _record(job, episode, requests, results)
-
-
-def _record(job: _Job, episode: Episode, requests: Sequence[SearchRequest], results: Sequence[SearchResult]) -> _Played:
-    outcome = episode.outcome
-    exact_match: bool | None = None
-    answer, status, num_invalid = None, "ended", 0
-    if outcome is not None:
-        answer, status, num_invalid = outcome.answer, outcome.status, outcome.num_invalid_actions
-        exact_match = bool(exact_match_score(outcome.answer, outcome.golden_answers))
-    searches = [
-        CollectedSearch(
-            key=f"{job.key}/{turn}",
-            question=job.question,
-            query=request.query,
-            documents=result.documents,
-            engine=result.engine,
-            turn=turn,
-            exact_match=exact_match,
-        )
-        for turn, (request, result) in enumerate(zip(requests, results, strict=True))
-        if result.documents
-    ]
-    row = {
-        "key": job.key,
-        "status": status,
-        "answer": answer,
-        "exact_match": exact_match,
-        "num_turns": episode.num_turns,
-        "num_invalid": num_invalid,
-        "num_searches": len(requests),
-        "num_kept": len(searches),
-        "num_empty": len(requests) - len(searches),
-        "num_documents": sum(len(search.documents) for search in searches),
-        "cost": sum(result.cost for result in results),
-    }
-    return _Played(row, searches)
 
 
 async def _close(what: Any) -> None:

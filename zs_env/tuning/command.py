@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from zs_env.tuning import command_build, command_collect, command_domain, command_label
+from zs_env.tuning import (
+    command_build,
+    command_collect,
+    command_domain,
+    command_gate,
+    command_label,
+    command_quantise,
+    command_train,
+)
 
 __all__ = ["STEPS", "add_parser"]
 
-STEPS = (command_collect, command_label, command_build, command_domain)
+STEPS = (command_collect, command_label, command_build, command_train, command_gate, command_quantise, command_domain)
 """The modules of the steps, in the order in which they are taken; each has `add_parser(commands)`."""
 
 

@@ -31,6 +31,7 @@ _FLAGS = {
     "style": (str, "how its documents read, for prompts that have a place for it"),
     "language": (str, "the language of its documents"),
     "document_words": (int, "about how many words a document has"),
+    "min_documents": (int, "the least documents of an example"),
     "max_documents": (int, "the most documents of an example"),
     "min_likeness": (float, "the least query similarity of noise, as a share of that of useful documents"),
     "max_a_question": (int, "the most searches of one question"),
@@ -38,6 +39,8 @@ _FLAGS = {
     "held_out": (float, "the share of questions that are held out"),
     "seed": (int, "of what is drawn"),
 }
+
+_ORDER_HELP = "best: documents that hold an answer come first, as engines rank; shuffled: at drawn places (best)"
 
 
 def add_parser(commands: Any) -> None:
@@ -61,6 +64,7 @@ def add_parser(commands: Any) -> None:
             metavar="N" if kind is not str else "TEXT",
             help=help_text if default is None else f"{help_text} ({default})",
         )
+    add("--order", choices=("best", "shuffled"), default="best", help=_ORDER_HELP)
     add(
         "--fill",
         action=argparse.BooleanOptionalAction,

@@ -140,6 +140,8 @@ def describe(collected: Collected) -> str:
         f"{counts['num_episodes']} of {counts['num_wanted']} episodes, "
         f"{counts['num_kept']} searches with {counts['num_documents']} documents",
     ]
+    if counts["num_episodes"] and not counts["num_searches"]:
+        lines.append("no episode searched: a policy searches by <search>query</search>, outside of <think>")
     if counts["num_empty"]:
         lines.append(f"{counts['num_empty']} searches found nothing, and aren't kept")
     if counts["num_right"] + counts["num_wrong"]:

@@ -56,8 +56,8 @@ _CHOICE = re.compile(r"\b(?:useful,? or (?:is it )?noisy|noisy,? or (?:is it )?u
 _SAYS = re.compile(
     r"\b(?:not|never|hardly|barely|isn't|wasn't|aren't)\s+(?:\w+\s+){0,2}?(?P<not_good>useful|helpful|relevant)\b"
     r"|\bnot\s+(?:\w+\s+)?(?P<not_bad>noisy|noise|useless)\b"
-    r"|\b(?P<bad>noisy|noise|useless|unuseful|unhelpful|irrelevant)\b"
-    r"|\b(?P<good>useful|helpful|relevant)\b"
+    r"|\b(?P<bad>noisy|noise|useless|unhelpful|irrelevant)\b(?! (?:if|when)\b)"
+    r"|\b(?P<good>useful|helpful|relevant)\b(?! (?:if|when)\b)"  # small models say the rule back
 )
 _GOOD = ("good", "not_bad")
 _FIRST = re.compile(r"\W*(yes|no)\b")

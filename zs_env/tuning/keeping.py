@@ -16,13 +16,14 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["KeptFile", "check_header", "differences"]
+__all__ = ["KeptFile", "check_header", "differences", "has_rows"]
 
 
 class KeptFile:
     """Rows in a file, for one command at a time; the file is made if it isn't there.
 
-    A last line that a kill cut off is taken away when the file is opened.
+    A last line that a kill cut off is taken away when the file is opened; a file that holds its header alone is made
+    anew.
 
     Args:
         path: The file.
@@ -45,12 +46,13 @@ class KeptFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 write_text(path, _line(header))
-            check_header(path, header)
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise ConfigError(f"{str(path)!r} can't be written: {error}.") from error
         try:
             _lock(self._file, path)
+            self._make_anew(header)
+            check_header(path, header)
             self._read()
         except BaseException:
             os.close(self._file)
@@ -90,6 +92,14 @@ class KeptFile:
         os.fsync(self._file)
         os.close(self._file)
 
+    def _make_anew(self, header: Mapping[str, Any]) -> None:
+        """Take the place of a header that has nothing behind it, in the same file, for others may wait for its lock."""
+        found = _read_header(self.path)
+        is_ours = self.size == 0 or (found is not None and found.get("schema") == header["schema"])
+        if is_ours and not has_rows(self.path) and found != json.loads(_line(header)):
+            self.cut(0)
+            self.write([header])
+
     def _read(self) -> None:
         end = 0
         with self.path.open("rb") as file:
@@ -124,20 +134,34 @@ def _lock(file: int, path: Path) -> None:
         return
 
 
+def has_rows(path: Path) -> bool:
+    """Whether a file is there and holds more than its header."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        file.readline()
+        return bool(file.readline().endswith(b"\n"))
+
+
+def _read_header(path: Path) -> dict[str, Any] | None:
+    with path.open("rb") as file:
+        try:
+            found = json.loads(file.readline())
+        except ValueError:
+            return None
+    return found if isinstance(found, dict) else None
+
+
 def check_header(path: Path, header: Mapping[str, Any]) -> None:
     """See that a file says the same of itself as it would if it were made now.
 
     Raises:
         ConfigError: It doesn't; the message names what differs.
     """
-    with path.open("rb") as file:
-        try:
-            found = json.loads(file.readline())
-        except ValueError:
-            found = None
+    found = _read_header(path)
     wanted = json.loads(_line(header))
-    if not isinstance(found, dict) or found.get("schema") != wanted["schema"]:
-        said = found.get("schema") if isinstance(found, dict) else found
+    if found is None or found.get("schema") != wanted["schema"]:
+        said = None if found is None else found.get("schema")
         raise ConfigError(
             f"{str(path)!r} is there and no file of {wanted['schema']} (it says {said!r:.100}): give "
             "the path of another file."

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.simulator.figures import check_bars, group_figures
+from benchmarks.simulator.figures import check_bars
 from zs_env.measuring.cases import Case, load_cases
+from zs_env.measuring.figures import group_figures
 from zs_env.measuring.running import run_cases
 from zs_env.quality import judge
 from zs_env.types import Document, SearchRequest, SearchResult

@@ -8,11 +8,12 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.simulator.page import write_page
-from benchmarks.simulator.record import prompt_texts, read_records
+from benchmarks.simulator.record import read_records
 from benchmarks.simulator.tables import share_text
 from tests.benchmarks.simulator.helpers import Writing, write_questions
 from zs_env.engines import SEARCH_MODES, TemplateEngine, make_engine
 from zs_env.engines.around import CachedEngine
+from zs_env.measuring.describing import prompt_texts
 
 ROOT = Path(__file__).parents[3]
 RECORDS = ROOT / "benchmarks" / "results" / "simulator"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.simulator.figures import BARS, ratio_interval
+from benchmarks.simulator.figures import BARS
 from tests.benchmarks.simulator.helpers import CAPITALS, Writing, capitals, country_of, measure, write_well
 
 TITLES = [bar.title for bar in BARS]
@@ -84,11 +84,3 @@ def test_errors_are_counted_without_where_the_server_is(tmp_path: Path) -> None:
     assert met["requests delivered"] is False
     assert met["noisy, delivered: free of an answer"] is None
     assert figures["similarity_ratio"] == {"value": None, "n": 0, "ci": None}
-
-
-def test_intervals_of_ratios() -> None:
-    low, high = ratio_interval([(0, 1), (1, 1)] * 50) or [0, 0]
-    assert low == pytest.approx(0.40, abs=0.02)  # 0.5 ± 1.96 · 0.05
-    assert high == pytest.approx(0.60, abs=0.02)
-    assert ratio_interval([(1, 2)]) is None
-    assert ratio_interval([(1, 0), (2, 0)]) is None

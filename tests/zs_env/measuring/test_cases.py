@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,15 @@ def test_a_first_search_asks_for_the_names(question: str, query: str) -> None:
     assert make_query(question, "first-hop", True) == query
     assert make_query(question, "first-hop", False) == question
     assert make_query(question, "question", True) == question
+
+
+def test_queries_that_are_given(tmp_path: Path) -> None:
+    path = tmp_path / "questions_held_out.jsonl"
+    rows = [
+        {"id": "a", "question": "Who is it?", "answer": "He", "search_query": "names of kings"},
+        {"id": "b", "question": "What is the capital of Peru?", "answer": "Lima", "search_query": " "},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cases, _ = load_cases([str(path)], split=None, limit=None, queries="given", hops=1, topk=2, seed=0)
+    queries = {case.request.question.id: case.request.query for case in cases}
+    assert queries == {"a": "names of kings", "b": "What is the capital of Peru?"}

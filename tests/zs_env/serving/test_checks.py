@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -102,10 +103,55 @@ def test_folders_that_hold_no_such_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "gptq"}}))
     assert check_model(str(tmp_path), "gptq_marlin") == ""
     with pytest.raises(
-        ConfigError, match=r"quantization 'awq' needs .* are quantised by 'gptq'.*AWQ release, or 'fp8'"
+        ConfigError, match=r"quantization 'awq' needs .* are quantised by 'gptq'. Leave quantization out"
     ):
         check_model(str(tmp_path), "awq")
     (tmp_path / "config.json").write_text("{}")
     assert check_model(str(tmp_path), "fp8") == ""
     with pytest.raises(ConfigError, match="are not quantised"):
         check_model(str(tmp_path), "gptq")
+    with pytest.raises(ConfigError, match=r"`tune quantise --to gptq`, or take 'fp8'"):
+        check_model(str(tmp_path), "gptq")
+
+
+FP8 = {
+    "quant_method": "compressed-tensors",
+    "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float"}}},
+}
+
+
+@pytest.mark.parametrize("asked", ["fp8", "gptq", "awq_marlin"])
+def test_files_say_themselves_how_they_are_quantised(asked: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": FP8}))
+    assert check_model(str(tmp_path), None) == ""
+    with pytest.raises(ConfigError, match=r"are quantised by 'compressed-tensors'. Leave quantization out"):
+        check_model(str(tmp_path), asked)
+
+
+@pytest.mark.parametrize(
+    ("capability", "said"),
+    [("8.9", "^$"), ("8.6", r"compute capability 8.6\) hold FP8 and compute in 16 bits"), ("7.5", "There is no FP8")],
+)
+@pytest.mark.parametrize("stored", [True, False])
+def test_fp8_wants_a_gpu_that_can(
+    capability: str, said: str, stored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\necho '0, 9.0'\necho '1, {capability}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": FP8} if stored else {}))
+    asked = None if stored else "fp8"
+    if capability == "7.5":
+        with pytest.raises(ServerError, match=said):
+            check_model(str(tmp_path), asked)
+    else:
+        assert re.search(said, check_model(str(tmp_path), asked))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert check_model(str(tmp_path), asked) == ""
+
+
+def test_a_gguf_file_is_pointed_to_llamacpp(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    assert "`serve llamacpp` is made for" in check_model(str(tmp_path / "x.gguf"), None)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.zs_env.tuning.searches import labelled, passage, searches
@@ -58,11 +60,19 @@ def test_the_prompt_is_what_the_simulator_is_asked() -> None:
 def test_the_document_with_the_answer_stands_at_any_place() -> None:
     places = set()
     for seed in range(5):
-        for each in everything(BuildSettings(min_likeness=0.0, seed=seed)):
+        for each in everything(BuildSettings(min_likeness=0.0, order="shuffled", seed=seed)):
             if each.quality == "useful" and each.num_documents > 1:
                 matcher = find_matcher(tuple(each.question.golden_answers), each.question.question)
                 places.add([bool(matcher.is_held(text)) for text in documents(each)].index(True))
     assert len(places) > 1
+
+
+def test_best_first_the_document_with_the_answer_comes_first() -> None:
+    for each in everything(BuildSettings(min_likeness=0.0, min_documents=3, max_documents=3)):
+        assert 2 <= each.num_documents <= 3
+        if each.quality == "useful":
+            matcher = find_matcher(tuple(each.question.golden_answers), each.question.question)
+            assert matcher.is_held(documents(each)[0])
 
 
 def test_noise_may_be_what_a_useful_document_says_beside_the_answer() -> None:
@@ -151,8 +161,15 @@ def test_nothing_to_build_says_why() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("document_words", 1), ("max_documents", 0), ("held_out", 1.0), ("min_likeness", -1), ("seed", -1)],
+    [
+        ("document_words", 1),
+        ("max_documents", 0),
+        ("order", "worst"),
+        ("held_out", 1.0),
+        ("min_likeness", -1),
+        ("seed", -1),
+    ],
 )
-def test_settings_are_checked(name: str, value: float) -> None:
+def test_settings_are_checked(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=name):
         BuildSettings(**{name: value})

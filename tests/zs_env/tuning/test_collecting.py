@@ -20,7 +20,8 @@ from zs_env.engines.around import around
 from zs_env.engines.scripted import ScriptedEngine
 from zs_env.episode import EpisodeSettings
 from zs_env.errors import BudgetError, ConfigError
-from zs_env.tuning.collecting import Collected, CollectSettings, collect, episodes_path
+from zs_env.tuning.collecting import Collected, CollectSettings, collect
+from zs_env.tuning.kept_episodes import episodes_path
 from zs_env.tuning.policies import FunctionPolicy, QueryPolicy
 from zs_env.tuning.records import COLLECTED, CollectedSearch, read_header, read_records
 from zs_env.types import SearchRequest
@@ -225,6 +226,22 @@ def test_files_of_other_settings_are_refused(tmp_path: Path, changes: Any, said:
     before = (tmp_path / "c.jsonl").read_bytes()
     with pytest.raises(ConfigError, match=said):
         play(tmp_path / "c.jsonl", **changes)
+    assert (tmp_path / "c.jsonl").read_bytes() == before
+
+
+def test_files_that_hold_nothing_are_made_anew(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="episodes failed"):
+        play(tmp_path / "c.jsonl", searched=engine(fail=True))
+    play(tmp_path / "c.jsonl", seed=1)
+    assert read_header(tmp_path / "c.jsonl", COLLECTED)["seed"] == 1
+    assert len(read(tmp_path / "c.jsonl")) == 8
+
+
+def test_episodes_without_a_search_are_something(tmp_path: Path) -> None:
+    play(tmp_path / "c.jsonl", policy=own(lambda observation: "<answer>Paris</answer>"))
+    before = (tmp_path / "c.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match="seed is 0 there and 1 here"):
+        play(tmp_path / "c.jsonl", policy=own(lambda observation: "<answer>Paris</answer>"), seed=1)
     assert (tmp_path / "c.jsonl").read_bytes() == before
 
 

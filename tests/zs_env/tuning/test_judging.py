@@ -61,6 +61,8 @@ def sensible(seen: Seen) -> Do:
         ("", None),
         ("I can't tell.", None),
         ("usefulness", None),
+        ("The document is useful if it helps to answer the question: it states the answer", None),
+        ("A document is noisy when it doesn't help. This one is noisy.", False),
         ("Now I know nothing", None),
     ],
 )
@@ -68,7 +70,7 @@ def test_verdicts_are_read_however_they_are_said(text: str, useful: bool | None)
     assert parse_verdict(text) is useful
 
 
-@given(st.text() | st.text(alphabet="usefl noiy<>/thk.,'", max_size=80))
+@given(st.text() | st.text(alphabet="useful noisy<>/think.,'", max_size=80))
 def test_no_reply_breaks_it(text: str) -> None:
     assert parse_verdict(text) in (True, False, None)
 

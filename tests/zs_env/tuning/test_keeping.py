@@ -44,7 +44,9 @@ def test_a_line_that_a_kill_cut_off_is_taken_away_and_a_broken_one_passed_over(t
 )
 def test_a_file_of_other_settings_is_refused_and_left_as_it_is(tmp_path: Path, header: object, said: str) -> None:
     path = tmp_path / "kept.jsonl"
-    KeptFile(path, HEADER).close()
+    kept = KeptFile(path, HEADER)
+    kept.write([{"a": 1}])
+    kept.close()
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=said):
         KeptFile(path, header)  # type: ignore[arg-type]
@@ -63,9 +65,22 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_two_commands_dont_write_one_file(tmp_path: Path) -> None:
     first = KeptFile(tmp_path / "kept.jsonl", HEADER)
     with pytest.raises(ConfigError, match="another command"):
-        KeptFile(tmp_path / "kept.jsonl", HEADER)
+        KeptFile(tmp_path / "kept.jsonl", {**HEADER, "topk": 3})
     first.close()
     KeptFile(tmp_path / "kept.jsonl", HEADER).close()
+
+
+def test_a_file_of_nothing_but_a_header_is_made_anew(tmp_path: Path) -> None:
+    for before in (json.dumps({**HEADER, "topk": 3}) + "\n", json.dumps(HEADER)[:9], ""):
+        path = tmp_path / f"{len(before)}.jsonl"
+        path.write_text(before)
+        if before.endswith("\n") or not before:
+            KeptFile(path, HEADER).close()
+            assert path.read_text() == json.dumps(HEADER) + "\n"
+        else:
+            with pytest.raises(ConfigError, match="another file"):
+                KeptFile(path, HEADER)
+            assert path.read_text() == before
 
 
 def test_a_full_disk_leaves_whole_lines() -> None:

@@ -11,17 +11,20 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 from zs_env.engines.llm.backend import BackendSettings, ChatBackend, make_backend
 from zs_env.engines.llm.checking import Check, make_check
 from zs_env.engines.llm.client import ClientSettings, combine_seed
 from zs_env.engines.llm.drafts import Drafts, Examples
+from zs_env.engines.llm.gguf import find_gguf
 from zs_env.engines.llm.inprocess import InProcessSettings, is_in_process
 from zs_env.engines.llm.parsing import ParsedReply, parse_reply
 from zs_env.engines.llm.prompts import PERSONAS, PromptWriter, load_prompts
 from zs_env.engines.llm.replies import ChatReply
 from zs_env.errors import ChatError, ConfigError
+from zs_env.tuning.simulator_file import read_simulator, simulation_options
 from zs_env.types import Document, SearchRequest, SearchResult
 
 __all__ = ["SimulatedEngine", "SimulationSettings", "simulate_prompt", "simulate_sft"]
@@ -46,7 +49,7 @@ class SimulationSettings:
         style: A sentence on how its documents read, in place of the persona's own.
         language: The language of the documents.
         document_words: About how many words a document has.
-        prompts: A folder with prompts of one's own; see `zs_env.engines.llm.prompts`.
+        prompts: A folder with prompts of one's own, or their texts by name; see `zs_env.engines.llm.prompts`.
         temperature: Of sampling; None leaves it to the server.
         top_p: Of sampling; None leaves it to the server.
         frequency_penalty: Of sampling, against loops, which small models fall into; 0 for none. Left out: 0.2 for
@@ -68,7 +71,7 @@ class SimulationSettings:
     style: str | None = None
     language: str = "English"
     document_words: int = 30
-    prompts: str | PathLike[str] | None = None
+    prompts: str | PathLike[str] | Mapping[str, str] | None = None
     temperature: float | None = 0.8
     top_p: float | None = None
     frequency_penalty: float | None = None
@@ -109,8 +112,10 @@ class SimulationSettings:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ConfigError(f"{name} must be a text, or None; got {value!r:.100}.")
-        if self.prompts is not None and not isinstance(self.prompts, (str, PathLike)):
-            raise ConfigError(f"prompts must be the path of a folder, or None; got {self.prompts!r:.100}.")
+        if self.prompts is not None and not isinstance(self.prompts, (str, PathLike, Mapping)):
+            raise ConfigError(
+                f"prompts must be the path of a folder, texts by name, or None; got {self.prompts!r:.100}."
+            )
         if not isinstance(self.extra, Mapping):
             raise ConfigError(f"extra must be a mapping that is merged into each request; got {self.extra!r:.100}.")
         try:
@@ -397,20 +402,36 @@ def _make(
             f"or the path of a .gguf file (got {simulation_llm!r})."
         )
     reaching = _LOCAL_OPTIONS if local else _CLIENT_OPTIONS
-    unknown = sorted(set(options) - _OPTIONS - reaching)
+    taken = _OPTIONS | reaching | ({"simulator"} if mode == "sft" else set())
+    unknown = sorted(set(options) - taken)
     if unknown:
-        known = ", ".join(["simulation_llm", "base_url", "check", *sorted(_OPTIONS | reaching)])
+        known = ", ".join(["simulation_llm", "base_url", "check", *sorted(taken)])
         raise ConfigError(
             f"Search mode 'simulate_{mode}' doesn't take {', '.join(map(repr, unknown))} with "
             f"{'a model in this process' if local else 'a server'}. It takes {known}."
         )
     client = {name: value for name, value in options.items() if name in reaching}
     simulation = {name: value for name, value in options.items() if name in _OPTIONS}
+    if mode == "sft" and options.get("compat") is None:
+        simulation = {**_learnt(options.get("simulator"), simulation_llm if local else None), **simulation}
     settings = SimulationSettings(mode=mode, check=check, **simulation)
     if base_url is None:
         assert simulation_llm is not None
         return SimulatedEngine(InProcessSettings(simulation_llm=simulation_llm, **client), settings)
     return SimulatedEngine(ClientSettings(base_url=base_url, model=simulation_llm, **client), settings)
+
+
+def _learnt(simulator: str | PathLike[str] | None, local: str | None) -> dict[str, Any]:
+    """The options that a tuned simulator learnt to be asked with; none where nothing is known of it."""
+    if simulator is None:
+        return {} if local is None else simulation_options(read_simulator(find_gguf(local)))
+    record = read_simulator(Path(simulator).expanduser())
+    if record is None:
+        raise ConfigError(
+            f"simulator={str(simulator)!r} must be the folder or the .gguf file of a simulator that was tuned here, or "
+            "its simulator.json; there are no settings of one. Leave it out, and give persona, prompts and so on."
+        )
+    return simulation_options(record)
 
 
 def simulate_prompt(
@@ -443,6 +464,8 @@ def simulate_sft(
 ) -> SimulatedEngine:
     """The engine of `search_mode="simulate_sft"`: a fine-tuned simulator with the paper's short prompt.
 
-    The arguments are those of `simulate_prompt`.
+    The arguments are those of `simulate_prompt`, and `simulator`: the folder or file of a simulator that was tuned
+    here, which says with which prompts, persona, style, language and length it learnt to be asked. A model in this
+    process says so itself. Options that are given come before that.
     """
     return _make("sft", simulation_llm, base_url, check, **options)

@@ -52,28 +52,36 @@ _VALUES = frozenset(("query", "question", "answers", "count", "documents", "word
 _COUNTS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def load_prompts(mode: Mode, folder: str | PathLike[str] | None = None, *, upstream: bool = False) -> Mapping[str, str]:
-    """Read the prompts of a mode: those that ship, and in their place those of the same name in a folder.
+def load_prompts(
+    mode: Mode, own: str | PathLike[str] | Mapping[str, str] | None = None, *, upstream: bool = False
+) -> Mapping[str, str]:
+    """Read the prompts of a mode: those that ship, and in their place one's own of the same name.
 
     Args:
         mode: "prompt" or "sft".
-        folder: Where one's own prompts lie; files of other modes may lie there too.
+        own: The folder where one's own prompts lie (files of other modes may lie there too), or their texts by name,
+            such as those that a tuned simulator learnt.
         upstream: Whether to read the paper's own, letter for letter.
 
     Raises:
-        ConfigError: The folder holds none of the mode's files, or a prompt lacks `{query}`, or has a placeholder that
+        ConfigError: There are none of the mode's, or a prompt lacks `{query}`, or has a placeholder that
             doesn't exist.
     """
     if upstream:
         return {f"{mode}_{kind}": _shipped(f"upstream_{mode}_{kind}") for kind in ("useful", "noisy")}
     names = PROMPT_FILES[mode]
     prompts = {name: _shipped(name) for name in names}
-    if folder is not None:
-        given = {name: Path(folder).expanduser() / f"{name}.txt" for name in names}
+    if isinstance(own, Mapping):
+        texts = {name: own[name] for name in names if name in own}
+        if not texts:
+            raise ConfigError(f"prompts must hold at least one of {', '.join(names)}; got {sorted(own)}.")
+        prompts |= {name: _checked(text, f"prompt {name!r}") for name, text in texts.items()}
+    elif own is not None:
+        given = {name: Path(own).expanduser() / f"{name}.txt" for name in names}
         given = {name: path for name, path in given.items() if path.is_file()}
         if not given:
             raise ConfigError(
-                f"prompts={str(folder)!r} must be a folder with at least one of {', '.join(f'{n}.txt' for n in names)};"
+                f"prompts={str(own)!r} must be a folder with at least one of {', '.join(f'{n}.txt' for n in names)};"
                 f" it has none. Those that ship lie in {Path(__file__).parent / 'prompts'}."
             )
         prompts |= {name: _own(path) for name, path in given.items()}
@@ -90,23 +98,30 @@ def _own(path: Path) -> str:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The prompt {path} can't be read as UTF-8 text: {error}.") from error
+    return _checked(text, f"prompt {path}")
+
+
+def _checked(text: str, name: str) -> str:
+    """A prompt, if it can be used."""
+    if not isinstance(text, str):
+        raise ConfigError(f"The {name} must be a text; got {text!r:.100}.")
     mark = _TURN.search(text)
     if mark is not None and text[: mark.start()].strip():
         raise ConfigError(
-            f"The prompt {path} has text before its first turn: begin it with a line that is [system], [user] or "
+            f"The {name} has text before its first turn: begin it with a line that is [system], [user] or "
             f"[assistant]; it begins with {text.strip()[:50]!r}."
         )
     turns = read_turns(text)
     placeholders = set(_PLACEHOLDER.findall(text))
     if "{query}" not in turns[-1][1] or placeholders - _VALUES:
         raise ConfigError(
-            f"The prompt {path} must hold {{query}} (in its last turn, if it has several), and no placeholders but "
+            f"The {name} must hold {{query}} (in its last turn, if it has several), and no placeholders but "
             f"{', '.join(f'{{{name}}}' for name in sorted(_VALUES))}; it holds {sorted(placeholders)}."
         )
     roles = [role for role, _ in turns]
     if roles[-1] != "user" or "system" in roles[1:]:
         raise ConfigError(
-            f"The turns of the prompt {path} must end with the user's, and a system's can only be the first; got "
+            f"The turns of the {name} must end with the user's, and a system's can only be the first; got "
             f"{', '.join(roles)}."
         )
     return text
