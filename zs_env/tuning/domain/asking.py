@@ -16,6 +16,7 @@ from zs_env.matching import find_matcher
 from zs_env.tuning.domain.candidates import Candidate
 from zs_env.tuning.domain.choosing import problem_of
 from zs_env.tuning.domain.corpus import Passage
+from zs_env.tuning.domain.reports import set_aside
 from zs_env.tuning.domain.splitting import order_of
 from zs_env.tuning.keeping import KeptFile
 from zs_env.tuning.models import AskedModel
@@ -95,6 +96,7 @@ def ask_model(
     seed: int,
     max_answer_words: int,
     concurrency: int,
+    again: bool,
     say: Callable[[str], None],
 ) -> Asked:
     """Ask a model about passages that it wasn't asked about before.
@@ -108,6 +110,7 @@ def ask_model(
         seed: Of the draw, and of the model's.
         max_answer_words: Longer answers aren't asked for again.
         concurrency: How many requests at the same time.
+        again: Whether a file of another model or corpus is put aside, and a new one begun.
         say: Is told how it goes.
 
     Raises:
@@ -116,6 +119,8 @@ def ask_model(
     prompt = hashlib.blake2b(repr((_WRITE, _ANSWER)).encode(), digest_size=8).hexdigest()
     header = {"schema": SCHEMA, "model": model.identity, "corpus": corpus, "prompt": prompt, "seed": seed}
     chosen = sorted(passages, key=lambda passage: order_of(passage.id, seed))[:limit]
+    if again:
+        set_aside(path, header)
     kept = KeptFile(path, header)
     try:
         rows = {row["passage"]: row for row in kept.rows if isinstance(row.get("passage"), str)}

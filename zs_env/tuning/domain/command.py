@@ -83,7 +83,7 @@ def _add_common(add: Any) -> None:
 
 
 def passages(options: argparse.Namespace) -> int:
-    """Make passages, and say what became of the files."""
+    """Make passages, and say what became of the files; 130 if stopped."""
     settings = PassageSettings(
         chunks=ChunkSettings(max_words=options.max_words, min_words=options.min_words),
         with_code=options.with_code,
@@ -92,7 +92,11 @@ def passages(options: argparse.Namespace) -> int:
         max_mib=options.max_mib,
         exclude=tuple(options.exclude),
     )
-    report = make_passages(options.folder, options.out, settings, again=options.again)
+    try:
+        report = make_passages(options.folder, options.out, settings, again=options.again)
+    except KeyboardInterrupt:
+        print("stopped: what was read is kept, and the same command goes on with it", file=sys.stderr)
+        return 130
     _finish(report, options)
     files = report["num_files"]
     print(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from zs_env.tuning.domain.read_pdf import read_pdf
 from zs_env.tuning.domain.read_text import read_text
 from zs_env.tuning.domain.sections import Text, UnreadableError
 
-__all__ = ["ENDINGS", "Found", "find_files", "read_file"]
+__all__ = ["ENDINGS", "Found", "find_files", "load_file", "read_bytes"]
 
 ENDINGS = {
     ".md": "markdown",
@@ -90,22 +89,11 @@ def _unfollowed(path: Path, folder: Path, exclude: Sequence[str]) -> str | None:
     return "it is excluded" if any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude) else None
 
 
-def read_file(path: Path, *, max_bytes: int, encoding: str = "utf-8", with_code: bool = False) -> tuple[Text, str]:
-    """Read a file by its ending.
-
-    Args:
-        path: The file.
-        max_bytes: Larger files aren't read.
-        encoding: Of text, markdown and reStructuredText; web pages and PDFs say their own.
-        with_code: Whether code blocks are kept.
-
-    Returns:
-        What it holds, and a short hash of its bytes.
+def load_file(path: Path, *, max_bytes: int) -> bytes:
+    """The bytes of a file.
 
     Raises:
-        UnreadableError: It gives no text; the message says why.
-        ConfigError: There is no such encoding.
-        MissingPackageError: Its kind needs a package that isn't installed.
+        UnreadableError: It can't be read, is empty, or has more than `max_bytes`.
     """
     try:
         about = path.stat()
@@ -120,7 +108,24 @@ def read_file(path: Path, *, max_bytes: int, encoding: str = "utf-8", with_code:
         raise UnreadableError(f"it can't be read: {error.strerror or error}") from error
     if not data.strip():
         raise UnreadableError("it is empty")
-    kind = ENDINGS[path.suffix.casefold()]
+    return data
+
+
+def read_bytes(name: str, data: bytes, *, encoding: str = "utf-8", with_code: bool = False) -> Text:
+    """Read a file's bytes, by the ending of its name.
+
+    Args:
+        name: The file's name.
+        data: Its bytes.
+        encoding: Of text, markdown and reStructuredText; web pages and PDFs say their own.
+        with_code: Whether code blocks are kept.
+
+    Raises:
+        UnreadableError: It gives no text; the message says why.
+        ConfigError: There is no such encoding.
+        MissingPackageError: Its kind needs a package that isn't installed.
+    """
+    kind = ENDINGS[Path(name).suffix.casefold()]
     try:
         text = _read(kind, data, encoding, with_code)
     except (UnreadableError, ZeroSearchError):
@@ -129,7 +134,7 @@ def read_file(path: Path, *, max_bytes: int, encoding: str = "utf-8", with_code:
         raise UnreadableError(f"it is broken: {type(error).__name__}: {error!s:.120}") from error
     if not any(block.strip() for section in text.sections for block in section.blocks):
         raise UnreadableError("it holds no text")
-    return text, hashlib.blake2b(data, digest_size=12).hexdigest()
+    return text
 
 
 def _read(kind: str, data: bytes, encoding: str, with_code: bool) -> Text:

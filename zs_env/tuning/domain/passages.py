@@ -15,14 +15,17 @@ from zs_env.errors import ConfigError
 from zs_env.likeness import near_repeats, words_of
 from zs_env.tuning.domain.chunking import ChunkSettings, chunks_of, looks_english, noise_of
 from zs_env.tuning.domain.corpus import CORPUS, Passage, write_corpus
-from zs_env.tuning.domain.files import find_files, read_file
-from zs_env.tuning.domain.reports import done_before, write_report
+from zs_env.tuning.domain.files import find_files, load_file, read_bytes
+from zs_env.tuning.domain.reports import done_before, set_aside, write_report
 from zs_env.tuning.domain.sections import Section, Text, UnreadableError, title_of_name
+from zs_env.tuning.keeping import KeptFile
 
 __all__ = ["REPORT", "SCHEMA", "PassageSettings", "make_passages"]
 
 REPORT = "passages.json"
+READ = "read.jsonl"
 SCHEMA = "zerosearch.domain_passages/1"
+READ_SCHEMA = "zerosearch.domain_read/1"
 MAX_EXAMPLES = 5
 
 
@@ -46,6 +49,11 @@ class PassageSettings:
     max_mib: float = 50.0
     exclude: tuple[str, ...] = ()
 
+    @property
+    def max_bytes(self) -> int:
+        """The size of the largest file that is read."""
+        return int(self.max_mib * 2**20)
+
 
 def make_passages(source: Path, folder: Path, settings: PassageSettings, *, again: bool = False) -> dict[str, Any]:
     """Make `corpus.jsonl` and its report `passages.json` from a folder of files.
@@ -64,11 +72,12 @@ def make_passages(source: Path, folder: Path, settings: PassageSettings, *, agai
             settings.
         MissingPackageError: A kind of file needs a package that isn't installed.
     """
-    texts, files = _read(source, folder, settings)
+    files = _met(source, folder, settings)
     told = {**asdict(settings), "files": _fingerprint(files)}
     before = done_before(folder / REPORT, SCHEMA, told, again=again)
     if before is not None and (folder / CORPUS).is_file():
         return {**before, "is_new": False}
+    texts = _read(source, folder, settings, files, again=again)
     boilerplate = _boilerplate(texts)
     passages, dropped, examples = _passages(texts, files, settings, boilerplate)
     if not passages:
@@ -94,32 +103,63 @@ def make_passages(source: Path, folder: Path, settings: PassageSettings, *, agai
     return {**write_report(folder / REPORT, SCHEMA, told, report), "is_new": True}
 
 
-def _read(source: Path, folder: Path, settings: PassageSettings) -> tuple[dict[str, Text], dict[str, dict[str, Any]]]:
-    """Every file that can be read, and what became of each that was met."""
-    texts: dict[str, Text] = {}
+def _met(source: Path, folder: Path, settings: PassageSettings) -> dict[str, dict[str, Any]]:
+    """Every file that was met: a hash of its bytes, or why it can't be read."""
     files: dict[str, dict[str, Any]] = {}
     for found in find_files(source, exclude=settings.exclude, leave_out=folder):
         files[found.name] = {"why": found.why}
-        if found.why is not None:
-            continue
-        try:
-            text, fingerprint = read_file(
-                source / found.name,
-                max_bytes=int(settings.max_mib * 2**20),
-                encoding=settings.encoding,
-                with_code=settings.with_code,
-            )
-        except UnreadableError as error:
-            files[found.name] = {"why": str(error)}
-            continue
-        texts[found.name] = text
-        files[found.name] = {"why": None, "fingerprint": fingerprint, "passages": 0}
-    return texts, files
+        if found.why is None:
+            try:
+                data = load_file(source / found.name, max_bytes=settings.max_bytes)
+                files[found.name]["fingerprint"] = hashlib.blake2b(data, digest_size=12).hexdigest()
+            except UnreadableError as error:
+                files[found.name]["why"] = str(error)
+    return files
+
+
+def _read(
+    source: Path, folder: Path, settings: PassageSettings, files: dict[str, dict[str, Any]], *, again: bool
+) -> dict[str, Text]:
+    """Read every file that was loaded, and keep what it says: a run that was stopped doesn't read it again.
+
+    What can't be read is noted in `files`.
+    """
+    header = {"schema": READ_SCHEMA, "encoding": settings.encoding, "with_code": settings.with_code}
+    if again:
+        set_aside(folder / READ, header)
+    kept = KeptFile(folder / READ, header)
+    texts: dict[str, Text] = {}
+    try:
+        rows = {(row.get("name"), row.get("fingerprint")): row for row in kept.rows}
+        for name, about in files.items():
+            if about["why"] is not None:
+                continue
+            row = rows.get((name, about["fingerprint"]))
+            if row is None:
+                row = {"name": name, "fingerprint": about["fingerprint"], **_said(source / name, settings)}
+                kept.write([row])
+            if row["text"] is None:
+                about["why"] = row["why"]
+            else:
+                texts[name] = Text.from_json(row["text"])
+                about["passages"] = 0
+    finally:
+        kept.close()
+    return texts
+
+
+def _said(path: Path, settings: PassageSettings) -> dict[str, Any]:
+    try:
+        data = load_file(path, max_bytes=settings.max_bytes)
+        text = read_bytes(path.name, data, encoding=settings.encoding, with_code=settings.with_code)
+    except UnreadableError as error:
+        return {"text": None, "why": str(error)}
+    return {"text": text.to_json(), "why": None}
 
 
 def _fingerprint(files: dict[str, dict[str, Any]]) -> str:
-    """A hash of the files that are read: their names and bytes."""
-    told = [[name, about["fingerprint"]] for name, about in sorted(files.items()) if about["why"] is None]
+    """A hash of the files that can be loaded: their names and bytes."""
+    told = [[name, about["fingerprint"]] for name, about in sorted(files.items()) if "fingerprint" in about]
     return hashlib.blake2b(json.dumps(told).encode(), digest_size=12).hexdigest()
 
 

@@ -143,6 +143,7 @@ def make_questions(
             seed=settings.seed,
             max_answer_words=settings.max_answer_words,
             concurrency=concurrency,
+            again=again,
             say=say,
         )
         candidates += asked.candidates

@@ -9,8 +9,9 @@ from typing import Any
 
 from zs_env.errors import ConfigError
 from zs_env.files import write_json
+from zs_env.tuning.keeping import check_header
 
-__all__ = ["done_before", "read_report", "write_report"]
+__all__ = ["done_before", "read_report", "set_aside", "write_report"]
 
 
 def read_report(path: Path, schema: str) -> dict[str, Any] | None:
@@ -57,6 +58,16 @@ def done_before(path: Path, schema: str, settings: Mapping[str, Any], *, again: 
             f"{path} is of other settings: {'; '.join(differs)}. Give --again to do this step again, or another folder."
         )
     return report
+
+
+def set_aside(path: Path, header: Mapping[str, Any]) -> None:
+    """Give a kept file of another header another name, so that a new one can begin; it isn't deleted."""
+    if not path.exists():
+        return
+    try:
+        check_header(path, header)
+    except ConfigError:
+        path.replace(path.with_suffix(f".old{path.suffix}"))
 
 
 def write_report(path: Path, schema: str, settings: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:

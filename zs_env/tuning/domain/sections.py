@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 __all__ = ["Section", "Text", "UnreadableError", "title_of_name"]
 
@@ -38,6 +40,16 @@ class Text:
     title: str
     sections: tuple[Section, ...] = field(default_factory=tuple)
     num_code_blocks: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Text:
+        """The reverse of `to_json`."""
+        sections = (Section(section["heading"], tuple(section["blocks"])) for section in row["sections"])
+        return cls(row["title"], tuple(sections), row["num_code_blocks"])
 
 
 def title_of_name(name: str) -> str:

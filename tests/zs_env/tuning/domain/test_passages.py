@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.zs_env.tuning.domain.library import write_library
+from zs_env.__main__ import main
 from zs_env.engines import make_engine
 from zs_env.errors import ConfigError
 from zs_env.tuning.domain.chunking import ChunkSettings
 from zs_env.tuning.domain.corpus import read_corpus
+from zs_env.tuning.domain.files import read_bytes
 from zs_env.tuning.domain.passages import PassageSettings, make_passages
 
 SMALL = PassageSettings(chunks=ChunkSettings(max_words=60, min_words=4))
@@ -44,6 +47,37 @@ def test_a_second_run_does_nothing_and_other_settings_are_refused(tmp_path: Path
     with pytest.raises(ConfigError, match="files was"):
         make_passages(folder, out, SMALL)
     assert make_passages(folder, out, SMALL, again=True)["num_files"]["read"] == 5
+
+
+def test_a_stopped_run_goes_on_with_the_files_that_it_has_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = write_library(tmp_path / "library"), tmp_path / "out"
+    read: list[str] = []
+
+    def reading(name: str, data: bytes, **options: Any) -> Any:
+        read.append(name)
+        if len(read) == 3:
+            raise KeyboardInterrupt
+        return read_bytes(name, data, **options)
+
+    monkeypatch.setattr("zs_env.tuning.domain.passages.read_bytes", reading)
+    given = ["tune", "domain", "passages", str(folder), "--out", str(out), "--max-words", "60", "--min-words", "4"]
+    assert main(given) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (out / "corpus.jsonl").exists()
+    assert main(given) == 0
+    assert sorted(read) == sorted(
+        ["binary.txt", "hut.rst", "lamp.md", "latin.txt", "latin.txt", "notes.txt", "peaks.HTML"]
+    )
+    assert "from 4 files, 7 not read" in capsys.readouterr().out
+    whole = (out / "corpus.jsonl").read_bytes()
+    make_passages(folder, tmp_path / "at once", SMALL)
+    assert (tmp_path / "at once" / "corpus.jsonl").read_bytes() == whole
+    assert main([*given, "--with-code"]) == 2
+    assert "with_code was False and is True" in capsys.readouterr().err
+    assert main([*given, "--with-code", "--again"]) == 0
+    assert "lamp --power 3" in (out / "corpus.jsonl").read_text()
 
 
 def test_repeated_and_shared_text_is_left_out(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.zs_env.tuning.domain.library import HANDBOOK, PAGE, RST, write_library
 from zs_env.errors import ConfigError, MissingPackageError
-from zs_env.tuning.domain.files import find_files, read_file
+from zs_env.tuning.domain.files import find_files, load_file, read_bytes
 from zs_env.tuning.domain.read_html import read_html
 from zs_env.tuning.domain.read_markdown import read_markdown
 from zs_env.tuning.domain.read_pdf import read_pdf
@@ -16,6 +17,10 @@ from zs_env.tuning.domain.read_text import read_text
 from zs_env.tuning.domain.sections import Text, UnreadableError
 
 fpdf = pytest.importorskip("fpdf")
+
+
+def read_file(path: Path, *, max_bytes: int = 10**6, **options: Any) -> Text:
+    return read_bytes(path.name, load_file(path, max_bytes=max_bytes), **options)
 
 
 def blocks(text: Text) -> list[str]:
@@ -131,7 +136,7 @@ def test_pdfs_without_text_are_unreadable(kind: str, tmp_path: Path) -> None:
         path.write_bytes(b"%PDF-1.7 and then nothing of the kind")
     expected = {"locked": "encrypted", "scan": "no text", "cut": "broken", "no pdf": "broken"}
     with pytest.raises(UnreadableError, match=expected[kind]):
-        read_file(path, max_bytes=10**6)
+        read_file(path)
 
 
 def test_a_folder_is_walked_without_hidden_files_and_links(tmp_path: Path) -> None:
@@ -159,9 +164,9 @@ def test_a_folder_is_walked_without_hidden_files_and_links(tmp_path: Path) -> No
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     folder = write_library(tmp_path / "library")
 
-    def why(name: str, **options: object) -> str:
+    def why(name: str, **options: Any) -> str:
         with pytest.raises(UnreadableError) as error:
-            read_file(folder / name, max_bytes=10**6, **options)  # type: ignore[arg-type]
+            read_file(folder / name, **options)
         return str(error.value)
 
     assert "isn't utf-8 (byte 8" in why("latin.txt")
@@ -170,10 +175,10 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     assert "can't be read" in why("gone.txt")
     with pytest.raises(UnreadableError, match="larger than"):
         read_file(folder / "notes.txt", max_bytes=10)
-    text, _ = read_file(folder / "latin.txt", max_bytes=10**6, encoding="latin-1")
+    text = read_file(folder / "latin.txt", encoding="latin-1")
     assert blocks(text) == ["Das Gebäude steht hier."]
     with pytest.raises(ConfigError, match="no encoding 'klingon'"):
-        read_file(folder / "latin.txt", max_bytes=10**6, encoding="klingon")
+        read_file(folder / "latin.txt", encoding="klingon")
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder / "pipe.txt")
         assert why("pipe.txt") == "it is no regular file"
@@ -187,4 +192,4 @@ def test_a_missing_package_is_named(module: str, name: str, tmp_path: Path, monk
     make_pdf(folder / "a.pdf", [LONG])
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingPackageError, match=r"zerosearch-env\[domain\]"):
-        read_file(folder / name, max_bytes=10**6)
+        read_file(folder / name)
