@@ -14,6 +14,7 @@ from benchmarks import (
     latency,
     learning,
     planning,
+    quantisation,
     retrieval,
     scaling,
     simulator,
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     learning.add_parser(commands)
     simulator.add_parser(commands)
     planning.add_parser(commands)
+    quantisation.add_parser(commands)
     scaling.add_parser(commands)
     options = top.parse_args(arguments)
     try:
