@@ -8,9 +8,7 @@ from zs_env.tuning.pace import Pace
 
 
 def pace_of(clock: list[float], *, budget_s: float | None = 100.0, total_steps: int = 1000) -> Pace:
-    pace = Pace(
-        total_steps=total_steps, budget_s=budget_s, warmup=0.1, schedule="linear", now=lambda: clock[0]
-    )
+    pace = Pace(total_steps=total_steps, budget_s=budget_s, warmup=0.1, schedule="linear", now=lambda: clock[0])
     pace.start()
     return pace
 
@@ -47,7 +45,9 @@ def test_without_a_budget_steps_alone_count() -> None:
     pace = pace_of([0.0], budget_s=None, total_steps=4)
     pace.tick(1e9)
     assert not pace.is_time_up
-    assert [pace.factor(step) for step in range(4)] == pytest.approx([1 - (s - 0.1) / 0.9 for s in (0.125, 0.375, 0.625, 0.875)])
+    assert [pace.factor(step) for step in range(4)] == pytest.approx(
+        [1 - (s - 0.1) / 0.9 for s in (0.125, 0.375, 0.625, 0.875)]
+    )
 
 
 def test_schedules() -> None:
