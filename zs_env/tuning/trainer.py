@@ -126,6 +126,7 @@ def make_trainer(model: Any, tokenizer: Any, plan: Plan) -> Any:
     }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated.*")  # TRL's own default
         trainer = Trainer(
             model=model,
             args=_arguments(plan),

@@ -129,6 +129,7 @@ def _train(
 
     say = say if is_main_process() else lambda text: None
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     device = choose_device(settings.device)
     _check_processes(settings, device)
     autocast = settings.dtype == "bfloat16" or (settings.dtype == "auto" and can_multiply_bfloat16(device))
@@ -202,7 +203,7 @@ def _train(
     steps = int(trainer.state.global_step)
     figures = {
         "steps": steps,
-        "epochs": steps * settings.batch_size / len(examples.examples),
+        "epochs": min(steps * settings.batch_size, len(order)) / len(examples.examples),
         "examples": len(examples.examples),
         "examples_too_long": examples.num_too_long,
         "tokens_learned_of": sum(lengths[place] for place in order[: steps * settings.batch_size]),

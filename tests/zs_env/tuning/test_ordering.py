@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_micro_batches_are_alike_in_length_but_steps_are_mixed() -> None:
     random.Random(0).shuffle(shuffled)
     assert padding_share(LENGTHS, order, 4) < 0.05 < 0.2 < padding_share(LENGTHS, shuffled, 4)
     means = [sum(LENGTHS[place] for place in order[at : at + 4]) / 4 for at in range(0, 800, 4)]
-    rises = sum(one < other for one, other in zip(means, means[1:], strict=False))
+    rises = sum(one < other for one, other in pairwise(means))
     assert 0.35 < rises / len(means) < 0.65  # neither from short to long nor the reverse
 
 

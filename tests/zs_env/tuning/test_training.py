@@ -1,4 +1,4 @@
-"""A tiny model is really trained by TRL: what it learns, what is kept, and that it goes on as if nothing had happened."""
+"""A tiny model is really trained by TRL: what it learns, what is kept, and that it goes on as if nothing had been."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_the_same_again_says_that_it_is_done(tuned: Path, model: str, data: Path
 
 
 def test_over_another_simulator_it_is_refused(tuned: Path, model: str, data: Path) -> None:
-    with pytest.raises(ConfigError, match=r"settings.seed: 0 there, 1 here"):
+    with pytest.raises(ConfigError, match=r"settings\.seed: 0 there, 1 here"):
         train(data, model, tuned, replace(SETTINGS, seed=1))
 
 
@@ -182,7 +182,7 @@ def test_a_stop_saves_and_the_same_command_ends_with_the_same_weights(
         train(data, model, out, SETTINGS, say=stop)
     assert stopped.value.signal == signal.SIGINT
     assert not out.exists()
-    with pytest.raises(ConfigError, match=r"learning_rate: 0.005 there, 0.001 here"):
+    with pytest.raises(ConfigError, match=r"learning_rate: 0\.005 there, 0\.001 here"):
         train(data, model, out, replace(SETTINGS, learning_rate=1e-3))
     train(data, model, out, SETTINGS, say=said.append)
     assert any("Going on from step 2" in text for text in said)
