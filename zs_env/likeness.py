@@ -16,7 +16,16 @@ from functools import lru_cache
 from zs_env.combining import stream_safe
 from zs_env.engines.decoys import SMALL_WORDS
 
-__all__ = ["TermWeights", "copied_run", "distinct_share", "near_repeats", "says_back", "terms_of", "words_of"]
+__all__ = [
+    "TermWeights",
+    "copied_run",
+    "distinct_share",
+    "near_repeats",
+    "says_back",
+    "stem_of",
+    "terms_of",
+    "words_of",
+]
 
 SHINGLE = 3
 NEAR = 0.8
@@ -43,7 +52,13 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(unicodedata.normalize("NFKC", stream_safe(plain))))
 
 
-def _stem(word: str) -> str:
+def stem_of(word: str) -> str:
+    """A word without an English ending, if enough of it stays.
+
+    Examples:
+        >>> stem_of("directed"), stem_of("used")
+        ('direct', 'used')
+    """
     for ending in ("ings", "ing", "ies", "ed", "es", "s", "y", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 4 and word.isascii():
             return word[: -len(ending)]
@@ -60,7 +75,7 @@ def terms_of(text: str) -> tuple[str, ...]:
     """
     words = words_of(text)
     said = [word for word in words if word not in SMALL_WORDS]
-    return tuple(_stem(word) for word in said or words)
+    return tuple(stem_of(word) for word in said or words)
 
 
 class TermWeights:

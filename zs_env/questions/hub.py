@@ -212,7 +212,9 @@ def _look_up(place: HubPlace, token: str | None, timeout_s: float) -> tuple[str,
     """The commit of a revision, and the licence that its card says."""
     if place.folder is not None:
         if place.revision is not None:
-            raise ConfigError(f"{place} is a folder on this machine: it has no revisions. Leave {place.revision!r} out.")
+            raise ConfigError(
+                f"{place} is a folder on this machine: it has no revisions. Leave {place.revision!r} out."
+            )
         return _folder_commit(place.folder), _folder_licence(place.folder)
     hub = require("huggingface_hub", needed_for=_NEEDED, install=_INSTALL)
     with clear_errors(place, token), _patience(timeout_s):

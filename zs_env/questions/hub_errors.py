@@ -109,7 +109,9 @@ def _explain(place: Any, chain: Sequence[BaseException], token: str | None) -> Z
         for error in chain:
             status = _status(error)
             if status is not None and (status == 429 or status >= 500):
-                return HubUnreachableError(f"The hub at {endpoint} failed while {place} was read ({status}). Try again later.")
+                return HubUnreachableError(
+                    f"The hub at {endpoint} failed while {place} was read ({status}). Try again later."
+                )
             if status == 403:
                 return ConfigError(_gated(place, page, status))
         if first("ConnectionError", *_NO_ANSWER):
@@ -130,9 +132,15 @@ def _explain_data(place: Any, said: str, first: Any) -> ZeroSearchError | None:
             "@refs/convert/parquet behind, or give it as --revision."
         )
     if first("EmptyDatasetError", "DataFilesNotFoundError"):
-        return ConfigError(f"{place} holds no data files that datasets reads ({said}). Check its page, and the configuration.")
-    if first("DatasetGenerationError", "DatasetGenerationCastError", "ArrowInvalid", "ArrowTypeError", "JSONDecodeError"):
-        return QuestionError(f"The data of {place} can't be read: {said}. Try another revision, or its files one by one.")
+        return ConfigError(
+            f"{place} holds no data files that datasets reads ({said}). Check its page, and the configuration."
+        )
+    if first(
+        "DatasetGenerationError", "DatasetGenerationCastError", "ArrowInvalid", "ArrowTypeError", "JSONDecodeError"
+    ):
+        return QuestionError(
+            f"The data of {place} can't be read: {said}. Try another revision, or its files one by one."
+        )
     if first("ValueError", "FileNotFoundError"):
         return ConfigError(f"{place} can't be read: {said}.")
     return None

@@ -40,7 +40,12 @@ _WAY_OUT = (
 
 
 def as_questions(
-    rows: Iterable[tuple[int, Mapping[str, Any] | QuestionError]], *, where: str, stem: str, unit: str = "row", json_cells: bool = False
+    rows: Iterable[tuple[int, Mapping[str, Any] | QuestionError]],
+    *,
+    where: str,
+    stem: str,
+    unit: str = "row",
+    json_cells: bool = False,
 ) -> Iterator[Question]:
     """Turn numbered rows into questions.
 
