@@ -29,8 +29,8 @@ def load_questions(
 
             - `"atlas"`: the built-in questions about the world; they need a `split`;
             - a path to a jsonl, json, csv, tsv or parquet file; `zs_env.questions.rows` says how columns are read;
-            - `"hf:<id>"`, `"hf:<id>:<config>"`, either with `@<revision>` behind: a data set of the Hugging Face hub, or
-              a folder shaped like one, through `datasets`;
+            - `"hf:<id>"`, `"hf:<id>:<config>"`, either with `@<revision>` behind: a data set of the Hugging Face hub,
+              or a folder shaped like one, through `datasets`;
             - a `QuestionSource`, returned as it is;
             - a sequence of `Question`s or of rows like a file's.
         split: Which part. Of a file or a sequence of rows, those whose column `split` says so.

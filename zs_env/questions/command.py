@@ -74,6 +74,7 @@ class _AddSource(argparse.Action):
     """Adds a source to its list, and lets what follows describe it."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        assert self.dest is not None
         found = [*(getattr(namespace, self.dest) or ()), Source(place=values)]
         setattr(namespace, self.dest, found)
         namespace.described = self.dest
@@ -82,20 +83,19 @@ class _AddSource(argparse.Action):
 class _Describe(argparse.Action):
     """Says more of the source before it."""
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
         where = getattr(namespace, "described", None)
         if where is None:
-            parser.error(
-                f"{option_string} says more of a source: write it behind the --from or --against that it is of"
-            )
+            parser.error(f"{option_string} says more of a source: write it behind the --from or --against it is of")
         *others, source = getattr(namespace, where)
         if self.dest == "revision":
-            if (
-                not (source.place.startswith((PREFIX, "flashrag")) or source.place == "zerosearch")
-                or "@" in source.place
-            ):
+            if not source.place.startswith((PREFIX, "flashrag", "zerosearch")) or "@" in source.place:
                 parser.error(f"--revision is of a data set of the hub without one; {source.place!r} is none")
             source = replace(source, place=f"{source.place}@{values}")
+        elif self.dest == "into" and where == "against":
+            parser.error("--into is of a --from; what is given with --against isn't written")
         else:
             source = replace(source, **{self.dest: values})
         setattr(namespace, where, [*others, source])
@@ -161,7 +161,7 @@ def _tell(made: Prepared) -> None:
         print(f"  {name.replace('_', ' ')}: {count:,}")
     for flag, count in record["flags"].items():
         print(f"  marked {flag.replace('_', ' ')}: {count:,}")
-    for name, split in record["splits"].items():
+    for split in record["splits"].values():
         print(f"{made.folder / split['file']}: {split['questions']:,} questions, fingerprint {split['fingerprint']}")
     first = next(iter(record["splits"].values()))
     print(f"Train on it: python -m agents train --questions {shlex.quote(str(made.folder / first['file']))}")

@@ -185,8 +185,8 @@ def open_hub(
         builder = _builder(datasets, place, commit, token)
         if commit is not None and place.folder is None and builder.hash != commit:
             raise ConfigError(
-                f"{place} couldn't be read at its commit {commit[:12]}: the hub failed in between, and an older copy in "
-                "the cache was offered instead. Try again."
+                f"{place} couldn't be read at its commit {commit[:12]}: the hub failed in between, and an older copy "
+                "in the cache was offered instead. Try again."
             )
         found = [str(name) for name in (getattr(builder.config, "data_files", None) or builder.info.splits or ())]
     return HubData(place=place, commit=commit, licence=licence, splits=tuple(found), builder=builder)

@@ -94,8 +94,8 @@ def _explain(place: Any, chain: Sequence[BaseException], token: str | None) -> Z
             )
         if any(_status(error) == 401 for error in chain):
             return ConfigError(
-                f"The hub doesn't accept the token that {place} was asked for with (401). It may have expired: make a new "
-                f"one at {endpoint}/settings/tokens and put it in HF_TOKEN (or the variable of --token-env)."
+                f"The hub doesn't accept the token that {place} was asked for with (401). It may have expired: make a "
+                f"new one at {endpoint}/settings/tokens and put it in HF_TOKEN (or the variable of --token-env)."
             )
         if first("HFValidationError"):
             return ConfigError(f"{place.identifier!r} is no id of a data set: {said}. Write hf:<owner>/<name>.")
@@ -117,8 +117,8 @@ def _explain(place: Any, chain: Sequence[BaseException], token: str | None) -> Z
         if first("ConnectionError", *_NO_ANSWER):
             return HubUnreachableError(
                 f"The hub at {endpoint} can't be reached, or didn't answer in time, for {place} ({said}). Check the "
-                f"network (HF_ENDPOINT names a mirror); or copy the data set elsewhere (hf download --repo-type dataset "
-                f"{place.identifier} --local-dir DIR) and give that folder instead."
+                f"network (HF_ENDPOINT names a mirror); or copy the data set elsewhere (hf download --repo-type "
+                f"dataset {place.identifier} --local-dir DIR) and give that folder instead."
             )
     return _explain_data(place, said, first)
 
@@ -149,8 +149,8 @@ def _explain_data(place: Any, said: str, first: Any) -> ZeroSearchError | None:
 def _gated(place: Any, page: str, status: int | None) -> str:
     if status == 401:
         return (
-            f"{place} is gated, and no token was given that the hub knows (401). Ask for access at {page}, then set HF_TOKEN "
-            "(or the variable of --token-env) to a token of that account."
+            f"{place} is gated, and no token was given that the hub knows (401). Ask for access at {page}, then set "
+            "HF_TOKEN (or the variable of --token-env) to a token of that account."
         )
     return (
         f"{place} is gated, and the token's account has no access to it ({status or 403}). Ask for it at {page}; a "

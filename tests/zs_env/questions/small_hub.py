@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -152,11 +151,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _info(self, identifier: str, repository: Repository, commit: str, files: Mapping[str, bytes]) -> dict[str, Any]:
         card = files.get("README.md", b"").decode().split("---\n")
         return {
-            "_id": "0", "id": identifier, "sha": commit, "private": False, "disabled": False, "downloads": 0, "likes": 0,
-            "gated": "manual" if repository.gated else False, "tags": [], "lastModified": "2026-01-01T00:00:00.000Z",
-            "createdAt": "2026-01-01T00:00:00.000Z", "siblings": [{"rfilename": name} for name in files],
+            "_id": "0",
+            "id": identifier,
+            "sha": commit,
+            "private": False,
+            "gated": "manual" if repository.gated else False,
+            "tags": [],
+            "lastModified": "2026-01-01T00:00:00.000Z",
+            "siblings": [{"rfilename": name} for name in files],
             "cardData": yaml.safe_load(card[1]) if len(card) > 2 else {},
-        }  # fmt: skip
+        }
 
     def _tree(self, files: Mapping[str, bytes], path: str, recursive: bool) -> None:
         below = f"{path}/" if path else ""
@@ -208,9 +212,3 @@ def _oid(content: bytes) -> str:
 
 def _entry(name: str, content: bytes) -> dict[str, Any]:
     return {"type": "file", "path": name, "size": len(content), "oid": _oid(content)}
-
-
-if __name__ == "__main__":  # to look at by hand
-    with SmallHub() as small:
-        print(small.url)
-        time.sleep(3600)

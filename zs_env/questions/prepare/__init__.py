@@ -1,4 +1,4 @@
-"""Making questions ready to train on: from the hub or files to one form, checked, deduplicated, divided, decontaminated."""
+"""Making questions ready to train on: read from the hub or files, checked, deduplicated, decontaminated, divided."""
 
 from zs_env.questions.prepare.presets import expand
 from zs_env.questions.prepare.reading import Access

@@ -111,7 +111,7 @@ def _summary(record: Mapping[str, Any]) -> str:
 def _sources(sources: Sequence[Mapping[str, Any]], read: str) -> str:
     lines = [f"| source | split | at | licence | {read} | malformed |", "|---|---|---|---|---|---|"]
     for source in sources:
-        at = source.get("commit") or f"sha256 {source.get('sha256', 'unknown')[:16]}"
+        at = f"sha256 {source['sha256'][:16]}" if "sha256" in source else source["commit"] or "a copy in the cache"
         malformed = sum(source["malformed"].values())
         licence = source.get("licence") or "not known"
         lines.append(
@@ -152,18 +152,18 @@ def _caveats(record: Mapping[str, Any]) -> str:
         lines.append("- Near duplicates weren't looked for.")
     else:
         lines.append(
-            "- Near duplicates are found by their words. A paraphrase in other words isn't, neither among these questions "
-            "nor against evaluation sets."
+            "- Near duplicates are found by their words. A paraphrase in other words isn't, neither among these "
+            "questions nor against evaluation sets."
         )
     if record["counts"].get("near_other_answer"):
         lines.append(
-            f"- {record['counts']['near_other_answer']:,} pairs are nearly the same question with other answers: both stay, "
-            "in one split."
+            f"- {record['counts']['near_other_answer']:,} pairs are nearly the same question with other answers: both "
+            "stay, in one split."
         )
     if record["counts"].get("held_exact_repeats"):
         lines.append(
-            f"- {record['counts']['held_exact_repeats']:,} questions of given splits repeat others of them: those splits stay "
-            "as published."
+            f"- {record['counts']['held_exact_repeats']:,} questions of given splits repeat others of them: those "
+            "splits stay as published."
         )
     return "\n".join([*lines, ""])
 

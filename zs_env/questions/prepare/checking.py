@@ -70,8 +70,8 @@ def flags_of(question: str, answers: Sequence[str], settings: PrepareSettings) -
 def give_ids(items: Sequence[Item]) -> int:
     """Give each item an id that is unique, and stays when rows move or other sources join.
 
-    It is the data set's name and the row's own id, or a hash of the question where it has none. Where several rows would
-    get the same one, each gets its question's hash behind it; equal questions under one id are counted on.
+    It is the data set's name and the row's own id, or a hash of the question where it has none. Where several rows
+    would get the same one, each gets its question's hash behind it; equal questions under one id are counted on.
 
     Returns:
         How many had no id of their own that could be kept alone.

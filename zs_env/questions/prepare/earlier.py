@@ -78,8 +78,8 @@ def _read(out: Path) -> dict[str, Any]:
         record = None
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise ConfigError(
-            f"{out} is there already and holds no preparation ({PREPARED} of {SCHEMA}): nothing in it is touched. Name a "
-            "folder that is empty or doesn't exist."
+            f"{out} is there already and holds no preparation ({PREPARED} of {SCHEMA}): nothing in it is touched. Name "
+            "a folder that is empty or doesn't exist."
         )
     return record
 
@@ -93,8 +93,8 @@ def _compare(source: Source, told: Mapping[str, Any], access: Access, out: Path)
             return f"{source.name} isn't there any more, so whether it has changed isn't known."
         if hash_file(path) != told["sha256"]:
             raise ConfigError(
-                f"{source.name} has changed since {out} was prepared from it. Prepare into another folder, or replace it "
-                "with --force."
+                f"{source.name} has changed since {out} was prepared from it. Prepare into another folder, or replace "
+                "it with --force."
             )
         return None
     if place.revision is not None and place.revision == told["commit"]:
@@ -110,7 +110,7 @@ def _compare(source: Source, told: Mapping[str, Any], access: Access, out: Path)
             else "Prepare into another folder"
         )
         raise ConfigError(
-            f"{place} has changed since {out} was prepared from it: it was at {told['commit']}, and is at {commit} now. "
-            f"{way}; to take the new one, replace it with --force."
+            f"{place} has changed since {out} was prepared from it: it was at {told['commit']}, and is at {commit} "
+            f"now. {way}; to take the new one, replace it with --force."
         )
     return None

@@ -1,7 +1,8 @@
 """Short names for the article's data sets.
 
-FlashRAG's collection holds a configuration for each, with the columns `id`, `question`, `golden_answers` and `metadata`.
-HotpotQA, 2WikiMultihopQA and MuSiQue have no answered test split there; the article and Search-R1 test on their `dev`.
+FlashRAG's collection holds a configuration for each, with the columns `id`, `question`, `golden_answers` and
+`metadata`. HotpotQA, 2WikiMultihopQA and MuSiQue have no answered test split there; the article and Search-R1 test on
+their `dev`.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ HOPS: Mapping[str, int] = MappingProxyType(
 def expand(source: Source) -> tuple[Source, ...]:
     """The sources that a short name stands for; any other source alone.
 
-    `zerosearch` is the article's data set. `flashrag` is the seven sets' questions to test on, or with another split those
-    of the sets that have it; `flashrag:<set>` is one of them.
+    `zerosearch` is the article's data set. `flashrag` is the seven sets' questions to test on, or with another split
+    those of the sets that have it; `flashrag:<set>` is one of them.
 
     Examples:
         >>> expand(Source(place="flashrag:hotpotqa"))[0].place, expand(Source(place="flashrag:hotpotqa"))[0].split

@@ -147,8 +147,8 @@ def _read_file(source: Source, limit: int | None, strict: bool) -> Reading:
     path = Path(source.place).expanduser()
     if not path.exists() and not path.suffix:
         raise ConfigError(
-            f"Unknown source {source.place!r}: there is no such file or folder. Sources are files, folders shaped like a "
-            "data set of the hub, hf:<id>, zerosearch, flashrag, and flashrag:<set>."
+            f"Unknown source {source.place!r}: there is no such file or folder. Sources are files, folders shaped like "
+            "a data set of the hub, hf:<id>, zerosearch, flashrag, and flashrag:<set>."
         )
     rows, file_format = read_rows(path)
     with path.open("rb") as file:
@@ -165,8 +165,8 @@ def _read_file(source: Source, limit: int | None, strict: bool) -> Reading:
     )
     if source.split is not None and not reading.items:
         raise ConfigError(
-            f"{source.name} has no questions whose column 'split' says {source.split!r}. To give the questions of a file "
-            f"a split, write --into {source.split} instead of --split {source.split}."
+            f"{source.name} has no questions whose column 'split' says {source.split!r}. To give the questions of a "
+            f"file a split, write --into {source.split} instead of --split {source.split}."
         )
     return _finish(reading, path.stem, {"sha256": digest})
 

@@ -16,7 +16,7 @@ from zs_env.questions.prepare.checking import flag, give_ids
 from zs_env.questions.prepare.cleaning import Cleaned, clean
 from zs_env.questions.prepare.earlier import PREPARED, SCHEMA, find_earlier
 from zs_env.questions.prepare.reading import Access, Item, Malformed, Reading, read_source
-from zs_env.questions.prepare.settings import PrepareSettings, check_split_name
+from zs_env.questions.prepare.settings import PrepareSettings, Source, check_split_name
 from zs_env.questions.prepare.splitting import divide
 from zs_env.questions.prepare.writing import Table, write_removed
 
@@ -69,8 +69,8 @@ def prepare(
     earlier = find_earlier(out, settings, access, force=force)
     if earlier is not None:
         return Prepared(folder=out, record=earlier.record, is_new=False, notes=earlier.notes)
-    sources = [_read(source, settings, access, tell) for source in settings.sources]
-    against = [_read(source, settings, access, tell, limit=None) for source in settings.against]
+    sources = [_read(source, settings.limit, settings, access, tell) for source in settings.sources]
+    against = [_read(source, None, settings, access, tell) for source in settings.against]
     items = [item for reading in sources for item in reading.items]
     if not items:
         raise QuestionError(
@@ -88,13 +88,10 @@ def prepare(
     return Prepared(folder=out, record=record, is_new=True)
 
 
-_SAME: Any = object()
-
-
 def _read(
-    source: Any, settings: PrepareSettings, access: Access, tell: Callable[[str], None], limit: Any = _SAME
+    source: Source, limit: int | None, settings: PrepareSettings, access: Access, tell: Callable[[str], None]
 ) -> Reading:
-    reading = read_source(source, access, limit=settings.limit if limit is _SAME else limit, strict=settings.strict)
+    reading = read_source(source, access, limit=limit, strict=settings.strict)
     broken = f", {len(reading.malformed):,} malformed" if reading.malformed else ""
     tell(f"{source.name}{f' ({source.split})' if source.split else ''}: {len(reading.items):,} questions{broken}")
     return reading

@@ -78,7 +78,8 @@ class PrepareSettings:
         drop: Which of `FLAGS` take a question out; the others are only counted and written beside it.
         near: "drop" the later of two nearly equal questions that share an answer, "group" them into one split, or
             "ignore" the matter (then nearly equal questions of evaluation sets aren't looked for, either).
-        conflicts: What becomes of equal questions with different answers: the "first" stays, they "merge", or all "drop".
+        conflicts: What becomes of equal questions with different answers: the "first" stays, they "merge", or
+            all "drop".
         max_question_chars: A longer question is overlong.
         max_answer_chars: So is one with a longer golden answer.
     """
@@ -148,8 +149,8 @@ def check_split_name(name: str) -> None:
     """
     if not _SPLIT_NAME.match(name) or name in ("removed", "prepared", "all"):
         raise ConfigError(
-            f"{name!r} can't be the name of a split: it has letters, digits and underscores, and isn't removed, prepared "
-            "or all. Rename it with --into."
+            f"{name!r} can't be the name of a split: it has letters, digits and underscores, and isn't removed, "
+            "prepared or all. Rename it with --into."
         )
 
 

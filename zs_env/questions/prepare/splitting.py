@@ -15,8 +15,8 @@ def divide(items: Sequence[Item], groups: Sequence[int], shares: Mapping[str, fl
     """The split of each item.
 
     A group goes by the one of its questions whose id comes first. The groups of a data set are put in an order that a
-    hash of the seed and of that id draws, and cut where the shares end. So a share holds to within the size of a group in
-    each data set, and the order of the questions changes nothing.
+    hash of the seed and of that id draws, and cut where the shares end. So a share holds to within the size of a group
+    in each data set, and the order of the questions changes nothing.
 
     Args:
         items: The questions.
@@ -30,18 +30,18 @@ def divide(items: Sequence[Item], groups: Sequence[int], shares: Mapping[str, fl
     for at, group in enumerate(groups):
         members.setdefault(group, []).append(at)
     strata: dict[str, list[tuple[bytes, list[int]]]] = {}
-    for group in members.values():
-        first = min((items[at] for at in group), key=lambda item: item.id)
-        strata.setdefault(first.data_source, []).append((_draw(seed, first.id), group))
+    for together in members.values():
+        first = min((items[at] for at in together), key=lambda item: item.id)
+        strata.setdefault(first.data_source, []).append((_draw(seed, first.id), together))
     splits = [TRAIN] * len(items)
     for stratum in strata.values():
-        total = sum(len(group) for _, group in stratum)
+        total = sum(len(together) for _, together in stratum)
         done = 0
-        for _, group in sorted(stratum):
-            name = _at((done + len(group) / 2) / total, shares)
-            for at in group:
+        for _, together in sorted(stratum):
+            name = _at((done + len(together) / 2) / total, shares)
+            for at in together:
                 splits[at] = name
-            done += len(group)
+            done += len(together)
     return splits
 
 
