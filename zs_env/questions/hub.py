@@ -178,9 +178,10 @@ def open_hub(
     try:
         commit, licence = _look_up(place, token, timeout_s)
     except HubUnreachableError:
-        if not cached or place.revision is not None or place.folder is not None:
+        builder = _cached(datasets, place) if cached and place.revision is None else None
+        if builder is None:
             raise
-        commit, licence = None, None
+        return HubData(place=place, commit=None, licence=None, splits=_splits(builder), builder=builder)
     with clear_errors(place, token), _patience(timeout_s):
         builder = _builder(datasets, place, commit, token)
         if commit is not None and place.folder is None and builder.hash != commit:
@@ -188,8 +189,24 @@ def open_hub(
                 f"{place} couldn't be read at its commit {commit[:12]}: the hub failed in between, and an older copy "
                 "in the cache was offered instead. Try again."
             )
-        found = [str(name) for name in (getattr(builder.config, "data_files", None) or builder.info.splits or ())]
-    return HubData(place=place, commit=commit, licence=licence, splits=tuple(found), builder=builder)
+    return HubData(place=place, commit=commit, licence=licence, splits=_splits(builder), builder=builder)
+
+
+def _splits(builder: Any) -> tuple[str, ...]:
+    return tuple(map(str, getattr(builder.config, "data_files", None) or builder.info.splits or ()))
+
+
+def _cached(datasets: ModuleType, place: HubPlace) -> Any:
+    """What reads a copy in the cache, without asking the hub again; None if there is no copy."""
+    hub = require("huggingface_hub.constants", needed_for=_NEEDED, install=_INSTALL)
+    before = hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    hub.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        return datasets.load_dataset_builder(place.identifier, place.config)
+    except (ValueError, OSError):  # no such configuration in the cache, or nothing of it
+        return None
+    finally:
+        hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def _builder(datasets: ModuleType, place: HubPlace, commit: str | None, token: str | None) -> Any:

@@ -114,6 +114,10 @@ def _explain(place: Any, chain: Sequence[BaseException], token: str | None) -> Z
                 )
             if status == 403:
                 return ConfigError(_gated(place, page, status))
+        if refused := first("HfHubHTTPError"):
+            return ConfigError(
+                f"The hub at {endpoint} refused a part of {place} ({_status(refused)}): {said}. See {page}."
+            )
         if first("ConnectionError", *_NO_ANSWER):
             return HubUnreachableError(
                 f"The hub at {endpoint} can't be reached, or didn't answer in time, for {place} ({said}). Check the "

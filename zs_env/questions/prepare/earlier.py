@@ -13,12 +13,13 @@ from zs_env.questions.hub import find_commit
 from zs_env.questions.hub_errors import HubUnreachableError
 from zs_env.questions.prepare.reading import Access
 from zs_env.questions.prepare.settings import PrepareSettings, Source
-from zs_env.questions.prepare.writing import hash_file
+from zs_env.questions.prepare.writing import CARD, REMOVED, hash_file
 
 __all__ = ["PREPARED", "SCHEMA", "Earlier", "find_earlier"]
 
 PREPARED = "prepared.json"
 SCHEMA = "zerosearch.prepared/1"
+_NEEDED = frozenset(("settings", "sources", "against", "splits"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ def find_earlier(out: Path, settings: PrepareSettings, access: Access, *, force:
         return None
     record = _read(out)
     if force:
+        _check_only_ours(out, record)
         return None
     again = "Prepare into another folder, or replace it with --force."
     asked = settings.to_json()
@@ -76,12 +78,27 @@ def _read(out: Path) -> dict[str, Any]:
         record = json.loads((out / PREPARED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         record = None
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+    if (
+        not isinstance(record, dict)
+        or record.get("schema") != SCHEMA
+        or not {"sources", "against", "splits"} <= set(record)
+    ):
         raise ConfigError(
             f"{out} is there already and holds no preparation ({PREPARED} of {SCHEMA}): nothing in it is touched. Name "
             "a folder that is empty or doesn't exist."
         )
     return record
+
+
+def _check_only_ours(out: Path, record: Mapping[str, Any]) -> None:
+    """Refuse to replace a folder that somebody put something of theirs into."""
+    ours = {PREPARED, REMOVED, CARD, *(split["file"] for split in record["splits"].values())}
+    others = sorted(path.name for path in out.iterdir() if path.name not in ours)
+    if others:
+        raise ConfigError(
+            f"{out} isn't replaced: it also holds {', '.join(others[:5])}, which no preparation wrote. Move that away, "
+            "or prepare into another folder."
+        )
 
 
 def _compare(source: Source, told: Mapping[str, Any], access: Access, out: Path) -> str | None:

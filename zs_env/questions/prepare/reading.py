@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from zs_env.actions import clean_text
 from zs_env.errors import ConfigError, QuestionError
 from zs_env.questions.files import read_rows
 from zs_env.questions.hub import HubData, open_hub
@@ -203,9 +205,9 @@ def _take(
 
 def _as_item(question: Question, name: str, number: int, source: Source, given: str | None) -> Item:
     metadata = {
-        key: value
+        clean_text(str(key)): clean_text(value) if isinstance(value, str) else value
         for key, value in question.metadata.items()
-        if isinstance(value, (str, bool, int, float)) and not (isinstance(value, str) and len(value) > _MAX_PLAIN_CHARS)
+        if _is_short(value)
     }
     split = metadata.pop("split", None)
     data_source = str(metadata.pop("data_source", "") or source.data_source or "")
@@ -221,6 +223,13 @@ def _as_item(question: Question, name: str, number: int, source: Source, given: 
         hops=_hops(metadata, own_id, data_source),
         metadata=metadata,
     )
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value is kept: plain, and no text that belongs to documents, as FlashRAG's `metadata` holds them."""
+    if isinstance(value, str):
+        return len(value) <= _MAX_PLAIN_CHARS
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _hops(metadata: dict[str, Any], own_id: str | None, data_source: str) -> int | None:

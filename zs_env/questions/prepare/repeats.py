@@ -5,8 +5,8 @@ middle of one. Here, whole sets of words are compared, each word by how much it 
 likeness of two questions is the weight of the words that they share by that of all their words (weighted Jaccard).
 
 What is likeness enough depends on the answers. Over NQ-open, pairs that share a golden answer are nearly always the
-same question from 0.65 on ("when was the last easter fell on april 1", "… that fell on april 1st"); of those that don't,
-many up to 0.84 are another one ("who won the first season of …", "who won the fifth season of …").
+same question from 0.65 on ("when was the last easter fell on april 1", "… that fell on april 1st"); of those that share
+none, many up to 0.84 are another one ("who won the first season of …", "who won the fifth season of …").
 """
 
 from __future__ import annotations

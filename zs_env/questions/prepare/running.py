@@ -18,7 +18,7 @@ from zs_env.questions.prepare.earlier import PREPARED, SCHEMA, find_earlier
 from zs_env.questions.prepare.reading import Access, Item, Malformed, Reading, read_source
 from zs_env.questions.prepare.settings import PrepareSettings, Source, check_split_name
 from zs_env.questions.prepare.splitting import divide
-from zs_env.questions.prepare.writing import Table, write_removed
+from zs_env.questions.prepare.writing import CARD, Table, write_removed
 
 __all__ = ["Prepared", "prepare"]
 
@@ -160,5 +160,5 @@ def _write(
         }
     write_removed(folder, cleaned.removed, malformed)
     examples = {name: [table.row(item, name) for item in items[:_EXAMPLES]] for name, items in splits.items()}
-    write_text(folder / "README.md", data_card(settings, record, table.columns, examples, out_name))
+    write_text(folder / CARD, data_card(settings, record, table.columns, examples, out_name))
     write_json(folder / PREPARED, json.loads(json.dumps(record)))

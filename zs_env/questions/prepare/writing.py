@@ -15,8 +15,9 @@ from zs_env.questions.prepare.settings import FLAGS
 from zs_env.questions.source import QuestionList
 from zs_env.types import Question
 
-__all__ = ["REMOVED", "Table", "hash_file", "write_removed"]
+__all__ = ["CARD", "REMOVED", "Table", "hash_file", "write_removed"]
 
+CARD = "README.md"
 REMOVED = "removed.jsonl"
 
 _TYPES = {bool: "bool", int: "int64", float: "float64", str: "string"}
