@@ -10,7 +10,7 @@ from zs_env.questions import load_questions
 from zs_env.questions.hub import HubPlace, token_from
 from zs_env.questions.hub_errors import clear_errors, hide_token
 
-pytest.importorskip("datasets", reason="the hub's data sets are read by datasets")
+datasets = pytest.importorskip("datasets", reason="the hub's data sets are read by datasets")
 pq = pytest.importorskip("pyarrow.parquet")
 pa = pytest.importorskip("pyarrow")
 
@@ -200,7 +200,8 @@ def test_what_was_loaded_before_is_loaded_again_without_a_network(hub, asking, t
     assert (status, "HF_HUB_OFFLINE" in err) == (2, True)
 
 
-def test_a_folder_shaped_like_a_data_set(tmp_path):
+def test_a_folder_shaped_like_a_data_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "collection"
     (folder / "nq").mkdir(parents=True)
     (folder / "README.md").write_text(ONE_CARD)

@@ -99,9 +99,14 @@ class Table:
     def _write_parquet(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         needed = {"needed_for": "writing parquet files", "install": "pip install pyarrow"}
         arrow, parquet = require("pyarrow", **needed), require("pyarrow.parquet", **needed)
-        types = {name: getattr(arrow, type_)() for name, type_ in self.columns.items() if type_ != "list"}
-        types["golden_answers"] = arrow.list_(arrow.string())
-        schema = arrow.schema([(name, types[name]) for name in self.columns])
+        types = {
+            "bool": arrow.bool_(),
+            "int64": arrow.int64(),
+            "float64": arrow.float64(),
+            "string": arrow.string(),
+            "list": arrow.list_(arrow.string()),
+        }
+        schema = arrow.schema([(name, types[type_]) for name, type_ in self.columns.items()])
         parquet.write_table(arrow.Table.from_pylist(list(rows), schema=schema), path)
 
 
