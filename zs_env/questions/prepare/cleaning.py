@@ -21,7 +21,7 @@ from zs_env.rewards import normalize_answer
 __all__ = ["Cleaned", "Removed", "clean", "is_free"]
 
 _EXAMPLES = 5
-_PROGRESS = 50_000
+_PROGRESS = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,14 @@ from zs_env.likeness import stem_of, words_of
 from zs_env.questions.prepare.checking import YES_NO
 from zs_env.rewards import normalize_answer
 
-__all__ = ["ALIKE", "ALIKE_SAME_ANSWER", "Match", "NearQuestions", "components"]
+__all__ = ["ALIKE", "ALIKE_SAME_ANSWER", "TELLS_MORE", "Match", "NearQuestions", "components"]
 
 ALIKE_SAME_ANSWER = 0.65
 """From this likeness on, questions that share a golden answer (not yes or no) are near duplicates."""
 ALIKE = 0.85
 """From this one on, questions that share none are."""
+TELLS_MORE = 1.5
+"""A word tells far more than another if it is rarer by more than this, in natural logarithms (4.5 times)."""
 _MARGIN = 1e-9
 
 
@@ -88,7 +90,7 @@ class NearQuestions:
             self.num_compared += 1
             shared = math.fsum(self._weights[word] for word in words & self._words[other])
             likeness = shared / (total + self._totals[other] - shared)
-            if likeness < ALIKE_SAME_ANSWER or self._other_numbers(at, other):
+            if likeness < ALIKE_SAME_ANSWER or self._ask_of_others(at, other):
                 continue
             same = not self._answers[at].isdisjoint(self._answers[other])
             if same or likeness >= ALIKE:
@@ -104,11 +106,20 @@ class NearQuestions:
             yield word
             rest -= self._weights[word]
 
-    def _other_numbers(self, at: int, other: int) -> bool:
-        """Whether each has a number that the other hasn't: other years and other seasons are other questions."""
-        one = {word for word in self._words[at] if self._numbers[word]}
-        two = {word for word in self._words[other] if self._numbers[word]}
-        return bool(one - two) and bool(two - one)
+    def _ask_of_others(self, at: int, other: int) -> bool:
+        """Whether each has a word of its own that tells what it asks of.
+
+        Other numbers do: other years, other seasons. And so does a word that tells far more than all that they share, as
+        names do in questions made from one template ("… in the country that Amman belongs to", "… that Doha …").
+        """
+        one, two = self._words[at] - self._words[other], self._words[other] - self._words[at]
+        if not one or not two:
+            return False
+        if any(self._numbers[word] for word in one) and any(self._numbers[word] for word in two):
+            return True
+        shared = max(self._weights[word] for word in self._words[at] & self._words[other])
+        own = min(max(self._weights[word] for word in words) for words in (one, two))
+        return own > shared + TELLS_MORE
 
 
 def components(num: int, pairs: Iterable[tuple[int, int]]) -> list[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zs_env.errors import QuestionError
+from zs_env.errors import ConfigError, QuestionError
 from zs_env.files import write_folder, write_json, write_text
 from zs_env.questions.prepare.card import data_card
 from zs_env.questions.prepare.checking import flag, give_ids
@@ -84,7 +84,10 @@ def prepare(
         raise QuestionError(f"No question is left: {dict(cleaned.counts)}. Take out less, or read more.")
     malformed = [row for reading in sources for row in reading.malformed]
     record = _record(settings, sources, against, cleaned, flags, clashes, malformed)
-    write_folder(out, lambda folder: _write(folder, settings, record, cleaned, splits, malformed, out.name))
+    try:
+        write_folder(out, lambda folder: _write(folder, settings, record, cleaned, splits, malformed, out.name))
+    except OSError as error:
+        raise ConfigError(f"{out} can't be written: {error}. Nothing was; name another --out.") from error
     return Prepared(folder=out, record=record, is_new=True)
 
 

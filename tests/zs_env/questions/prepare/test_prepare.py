@@ -132,6 +132,11 @@ def test_what_stops_it_leaves_nothing(source, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["books.jsonl"]
 
 
+def test_a_folder_that_cannot_be_written_is_said(source):
+    with pytest.raises(ConfigError, match=r"books\.jsonl/out can't be written"):
+        prepare(settings(source), source / "out")
+
+
 def test_given_splits_stay_and_training_is_kept_free_of_them(tmp_path):
     rows = [
         {"question": "who sang national anthem at the super bowl", "answer": "Pink", "split": "test"},

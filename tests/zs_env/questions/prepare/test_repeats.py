@@ -3,21 +3,9 @@ import random
 from zs_env.questions.prepare.repeats import ALIKE, ALIKE_SAME_ANSWER, NearQuestions, components
 
 PAIRS = [  # real ones, of NQ-open's questions, and whether they ask the same
-    (
-        "when was the last easter fell on april 1",
-        "when was the last easter that fell on april 1st",
-        "2018",
-        "2018",
-        True,
-    ),
+    ("who plays the characters in yo gabba gabba", "who are the characters in yo gabba gabba", "x", "x", True),
     ("who wrote the phantom of the opera music", "who wrote the music phantom of the opera", "Webber", "Webber", True),
-    (
-        "who won the fifth season of america's got talent",
-        "who won the first season of america's got talent",
-        "a",
-        "b",
-        False,
-    ),
+    ("where does the last name waters come from", "where does the last name hansen come from", "a", "b", False),
     ("who is playing halftime show super bowl 2018", "who is playing halftime show super bowl 50", "a", "b", False),
     ("how many episodes in season 5 of oak island", "how many episodes in season 6 of oak island", "18", "18", False),
     ("were rome and oslo founded by vikings", "were rome and bergen founded by vikings", "no", "no", False),
@@ -60,12 +48,21 @@ def test_no_pair_is_missed_and_few_are_compared():
         for other in range(at):
             shared = sum(index._weights[word] for word in words_at & index._words[other])
             likeness = shared / (index._totals[at] + index._totals[other] - shared)
-            if likeness >= (ALIKE_SAME_ANSWER if answers[at] == answers[other] else ALIKE):
+            enough = ALIKE_SAME_ANSWER if answers[at] == answers[other] else ALIKE
+            if likeness >= enough and not index._ask_of_others(at, other):
                 wanted.add((other, at))
                 assert abs(pairs[other, at].likeness - likeness) < 1e-9
     assert set(pairs) == wanted
     assert len(wanted) > 50
     assert index.num_compared < len(questions) ** 2 / 8
+
+
+def test_names_in_one_template_are_told_apart():
+    names = [f"name{at}" for at in range(40)]
+    template = "which language do most people speak in the country that {} belongs to"
+    found, index = near([template.format(name) for name in names], [["Arabic"]] * 40)
+    assert not any(found)
+    assert index.num_compared  # they are alike enough to be looked at
 
 
 def test_yes_is_no_answer_to_tell_questions_by():
