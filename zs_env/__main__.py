@@ -1,4 +1,4 @@
-"""`python -m zs_env`: play an episode as a person, serve a simulator, index a corpus, or tune a simulator."""
+"""`python -m zs_env`: play an episode, serve or tune a simulator, index a corpus, or prepare questions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from zs_env.command_options import add_search_option, lay_options
 from zs_env.engines.retrieval import command as index_command
 from zs_env.env import SimulatedSearchEnv
 from zs_env.errors import ZeroSearchError
+from zs_env.questions import command as questions_command
 from zs_env.serving import command as serve_command
 from zs_env.tuning import command as tune_command
 
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     play_parser.set_defaults(run=play)
     serve_command.add_parser(commands)
     index_command.add_parser(commands)
+    questions_command.add_parser(commands)
     tune_command.add_parser(commands)
     return top
 

@@ -23,6 +23,7 @@ __all__ = [
     "distinct_share",
     "near_repeats",
     "says_back",
+    "stem_of",
     "terms_of",
     "words_of",
 ]
@@ -52,7 +53,13 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(unicodedata.normalize("NFKC", stream_safe(plain))))
 
 
-def _stem(word: str) -> str:
+def stem_of(word: str) -> str:
+    """A word without an English ending, if enough of it stays.
+
+    Examples:
+        >>> stem_of("directed"), stem_of("used")
+        ('direct', 'used')
+    """
     for ending in ("ings", "ing", "ies", "ed", "es", "s", "y", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 4 and word.isascii():
             return word[: -len(ending)]
@@ -69,7 +76,7 @@ def terms_of(text: str) -> tuple[str, ...]:
     """
     words = words_of(text)
     said = [word for word in words if word not in SMALL_WORDS]
-    return tuple(_stem(word) for word in said or words)
+    return tuple(stem_of(word) for word in said or words)
 
 
 class TermWeights:

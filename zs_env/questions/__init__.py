@@ -8,16 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from zs_env.errors import ConfigError, QuestionError, require
+from zs_env.errors import ConfigError, QuestionError
 from zs_env.questions.atlas import SPLITS, Atlas, Entity, Fact, World, load_atlas
 from zs_env.questions.files import FORMATS, read_questions
+from zs_env.questions.hub import PREFIX, HubPlace, open_hub
 from zs_env.questions.rows import as_questions
 from zs_env.questions.source import QuestionList
 from zs_env.types import Question, QuestionSource
 
 __all__ = ["Atlas", "Entity", "Fact", "QuestionList", "World", "load_atlas", "load_questions"]
-
-_HUB = "hf:"
 
 
 def load_questions(
@@ -30,7 +29,8 @@ def load_questions(
 
             - `"atlas"`: the built-in questions about the world; they need a `split`;
             - a path to a jsonl, json, csv, tsv or parquet file; `zs_env.questions.rows` says how columns are read;
-            - `"hf:<id>"`, or `"hf:<id>:<config>"`: a data set of the Hugging Face hub, through `datasets`;
+            - `"hf:<id>"`, `"hf:<id>:<config>"`, either with `@<revision>` behind: a data set of the Hugging Face hub,
+              or a folder shaped like one, through `datasets`;
             - a `QuestionSource`, returned as it is;
             - a sequence of `Question`s or of rows like a file's.
         split: Which part. Of a file or a sequence of rows, those whose column `split` says so.
@@ -42,7 +42,7 @@ def load_questions(
     """
     if isinstance(source, str) and source == "atlas":
         return load_atlas().world(split).questions
-    if isinstance(source, str) and source.startswith(_HUB):
+    if isinstance(source, str) and source.startswith(PREFIX):
         return _load_hub(source, split)
     if isinstance(source, (str, PathLike)):
         return _load_file(Path(source).expanduser(), split)
@@ -112,12 +112,10 @@ def _select(questions: list[Question], *, name: str, split: str | None) -> Quest
 
 
 def _load_hub(source: str, split: str | None) -> QuestionList:
-    datasets = require("datasets", needed_for="questions from the Hugging Face hub", install="pip install datasets")
-    identifier, _, config = source.removeprefix(_HUB).partition(":")
-    arguments = (identifier, config) if config else (identifier,)
+    place = HubPlace.parse(source)
+    data = open_hub(place, cached=True)
     if split is None:
-        available = datasets.get_dataset_split_names(*arguments)
-        raise ConfigError(f"{source} needs a split; it has {', '.join(map(repr, available))}.")
-    rows = datasets.load_dataset(*arguments, split=split)
-    questions = as_questions(enumerate(rows, start=1), where=f"{source} ({split})", stem=f"{identifier}-{split}")
-    return QuestionList(list(questions), name=source, split=split)
+        raise ConfigError(f"{place} needs a split; it has {', '.join(map(repr, data.splits))}.")
+    rows = enumerate(data.rows(split), start=1)
+    stem = f"{place.folder.name if place.folder else place.identifier}-{split}"
+    return QuestionList(list(as_questions(rows, where=f"{place} ({split})", stem=stem)), name=str(place), split=split)

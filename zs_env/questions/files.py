@@ -12,9 +12,10 @@ from zs_env.errors import ConfigError, QuestionError, require
 from zs_env.questions.rows import as_questions, is_used
 from zs_env.types import Question
 
-__all__ = ["FORMATS", "read_questions"]
+__all__ = ["FORMATS", "read_questions", "read_rows"]
 
 Rows = Iterator[tuple[int, Any]]
+"""Rows with their numbers, an error in the place of one that can't be read though others can."""
 
 _BATCH_ROWS = 4_096
 
@@ -34,12 +35,7 @@ def read_questions(path: Path) -> Iterator[Question]:
         ConfigError: The file doesn't exist, or its name's ending is unknown.
         QuestionError: The file, or a row of it, is malformed; the message names both and the rule.
     """
-    file_format = FORMATS.get(path.suffix.casefold())
-    if file_format is None:
-        raise ConfigError(f"Can't tell from its name how to read {path}: known endings are {', '.join(FORMATS)}.")
-    if not path.is_file():
-        raise ConfigError(f"There is no file {path} (looked for it from {Path.cwd()}).")
-    read, unit, json_cells = file_format
+    read, unit, json_cells = _format_of(path)
     num_read = 0
     for question in as_questions(read(path), where=str(path), stem=path.stem, unit=unit, json_cells=json_cells):
         num_read += 1
@@ -48,12 +44,41 @@ def read_questions(path: Path) -> Iterator[Question]:
         raise QuestionError(f"{path} holds no questions. Give a file with at least one.")
 
 
+def read_rows(path: Path) -> tuple[Rows, Format]:
+    """A file's rows as they are, for callers that go on after a row that can't be read.
+
+    Returns:
+        The rows, each with its number, an error in the place of one that can't be read; and how the file is read. What
+        is wrong with a file as a whole is raised when its rows are asked for.
+
+    Raises:
+        ConfigError: The file doesn't exist, or its name's ending is unknown.
+    """
+    file_format = _format_of(path)
+    return file_format.read(path), file_format
+
+
+def _format_of(path: Path) -> Format:
+    file_format = FORMATS.get(path.suffix.casefold())
+    if file_format is None:
+        raise ConfigError(f"Can't tell from its name how to read {path}: known endings are {', '.join(FORMATS)}.")
+    if not path.is_file():
+        raise ConfigError(f"There is no file {path} (looked for it from {Path.cwd()}).")
+    return file_format
+
+
 def _read_jsonl(path: Path) -> Rows:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            text = _decode(line, f"{path}, line {number}")
+            where = f"{path}, line {number}"
+            try:
+                text = _decode(line, where)
+                row = _parse(text, where, "Each line must be one JSON object.") if text.strip() else None
+            except QuestionError as error:
+                yield number, error
+                continue
             if text.strip():
-                yield number, _parse(text, f"{path}, line {number}", "Each line must be one JSON object.")
+                yield number, row
 
 
 def _read_json(path: Path) -> Rows:
@@ -88,10 +113,14 @@ def _read_separated(path: Path, delimiter: str) -> Rows:
             if row is None:
                 return
             if None in row:
-                raise QuestionError(
-                    f"{path}, line {reader.line_num}: there are more cells than columns ({reader.fieldnames}). "
-                    'Put a cell that holds the delimiter in double quotes: "Lima, Peru".'
+                yield (
+                    reader.line_num,
+                    QuestionError(
+                        f"{path}, line {reader.line_num}: there are more cells than columns ({reader.fieldnames}). "
+                        'Put a cell that holds the delimiter in double quotes: "Lima, Peru".'
+                    ),
                 )
+                continue
             yield reader.line_num, {name: cell or None for name, cell in row.items()}
 
 

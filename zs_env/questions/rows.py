@@ -24,7 +24,7 @@ from zs_env.actions import clean_text
 from zs_env.errors import QuestionError
 from zs_env.types import Question
 
-__all__ = ["ANSWER_COLUMNS", "QUESTION_COLUMNS", "as_questions", "is_used"]
+__all__ = ["ANSWER_COLUMNS", "QUESTION_COLUMNS", "as_question", "as_questions", "is_used"]
 
 QUESTION_COLUMNS = ("question", "query", "input", "problem", "prompt")
 ANSWER_COLUMNS = ("golden_answers", "answers", "answer", "ground_truth", "reward_model")
@@ -40,12 +40,18 @@ _WAY_OUT = (
 
 
 def as_questions(
-    rows: Iterable[tuple[int, Mapping[str, Any]]], *, where: str, stem: str, unit: str = "row", json_cells: bool = False
+    rows: Iterable[tuple[int, Mapping[str, Any] | QuestionError]],
+    *,
+    where: str,
+    stem: str,
+    unit: str = "row",
+    json_cells: bool = False,
 ) -> Iterator[Question]:
     """Turn numbered rows into questions.
 
     Args:
-        rows: Each row with its number as a person would find it (a line number, where rows are lines).
+        rows: Each row with its number as a person would find it (a line number, where rows are lines); an error in the
+            place of a row that can't even be read.
         where: What the rows come from, for messages.
         stem: What ids are made of where rows have none: `<stem>-<number>`.
         unit: What a row is called in messages.
@@ -56,8 +62,10 @@ def as_questions(
     """
     seen: dict[str, int] = {}
     for number, row in rows:
+        if isinstance(row, QuestionError):
+            raise row
         try:
-            question = _as_question(row, default_id=f"{stem}-{number}", json_cells=json_cells)
+            question = as_question(row, default_id=f"{stem}-{number}", json_cells=json_cells)
         except QuestionError as error:
             raise QuestionError(f"{where}, {unit} {number}: {error}") from None
         first = seen.setdefault(question.id, number)
@@ -79,7 +87,17 @@ def is_used(column: str, is_plain: bool) -> bool:
     return is_plain or _column(column) in _RESERVED
 
 
-def _as_question(row: Mapping[str, Any], *, default_id: str, json_cells: bool) -> Question:
+def as_question(row: Mapping[str, Any], *, default_id: str, json_cells: bool = False) -> Question:
+    """Turn one row into a question.
+
+    Args:
+        row: The row.
+        default_id: Its id, if it has none.
+        json_cells: Whether an answer's text may be a JSON list, as in a csv file.
+
+    Raises:
+        QuestionError: The row is malformed; the message doesn't say where it is.
+    """
     if not isinstance(row, Mapping):
         raise QuestionError(f"this is {type(row).__name__}, not an object with columns: {row!r:.80}. {_WAY_OUT}")
     columns = {_column(name): value for name, value in row.items() if name is not None}
