@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,16 +12,13 @@ from typing import Any
 
 from zs_env.errors import ConfigError, require
 from zs_env.questions.hub_errors import HubUnreachableError, clear_errors
+from zs_env.questions.hub_patience import INSTALL, NEEDED_FOR, patience
 
 __all__ = ["PREFIX", "HubData", "HubPlace", "find_commit", "open_hub", "token_from"]
 
 PREFIX = "hf:"
 TIMEOUT_S = 30.0
 """How long the hub may stay silent."""
-
-_RETRIES = 3
-_NEEDED = "questions from the Hugging Face hub"
-_INSTALL = 'pip install "datasets>=4,<6"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +120,7 @@ class HubData:
             ConfigError: There is no such split, or the hub can't be read; the message says why and what to do.
         """
         self.check_split(split)
-        with clear_errors(self.place, token), _patience(timeout_s):
+        with clear_errors(self.place, token), patience(self.place, timeout_s):
             if streaming:
                 rows = self.builder.as_streaming_dataset(split=split)
             else:
@@ -174,7 +170,7 @@ def open_hub(
         ConfigError: There is no such data set, configuration or revision, it is gated, or the hub can't be reached.
         MissingPackageError: `datasets` isn't installed.
     """
-    datasets = require("datasets", needed_for=_NEEDED, install=_INSTALL)
+    datasets = require("datasets", needed_for=NEEDED_FOR, install=INSTALL)
     try:
         commit, licence = _look_up(place, token, timeout_s)
     except HubUnreachableError:
@@ -182,7 +178,7 @@ def open_hub(
         if builder is None:
             raise
         return HubData(place=place, commit=None, licence=None, splits=_splits(builder), builder=builder)
-    with clear_errors(place, token), _patience(timeout_s):
+    with clear_errors(place, token), patience(place, timeout_s):
         builder = _builder(datasets, place, commit, token)
         if commit is not None and place.folder is None and builder.hash != commit:
             raise ConfigError(
@@ -198,7 +194,7 @@ def _splits(builder: Any) -> tuple[str, ...]:
 
 def _cached(datasets: ModuleType, place: HubPlace) -> Any:
     """What reads a copy in the cache, without asking the hub again; None if there is no copy."""
-    hub = require("huggingface_hub.constants", needed_for=_NEEDED, install=_INSTALL)
+    hub: Any = require("huggingface_hub.constants", needed_for=NEEDED_FOR, install=INSTALL)
     before = hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
     hub.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     try:
@@ -233,8 +229,8 @@ def _look_up(place: HubPlace, token: str | None, timeout_s: float) -> tuple[str,
                 f"{place} is a folder on this machine: it has no revisions. Leave {place.revision!r} out."
             )
         return _folder_commit(place.folder), _folder_licence(place.folder)
-    hub = require("huggingface_hub", needed_for=_NEEDED, install=_INSTALL)
-    with clear_errors(place, token), _patience(timeout_s):
+    hub = require("huggingface_hub", needed_for=NEEDED_FOR, install=INSTALL)
+    with clear_errors(place, token), patience(place, timeout_s):
         told = hub.HfApi(token=token).dataset_info(place.identifier, revision=place.revision, timeout=timeout_s)
     licence = (getattr(told, "card_data", None) or {}).get("license")
     return str(told.sha), licence if isinstance(licence, str) else None
@@ -254,35 +250,6 @@ def _folder_licence(folder: Path) -> str | None:
     card = folder / "README.md"
     if not card.is_file():
         return None
-    hub = require("huggingface_hub", needed_for=_NEEDED, install=_INSTALL)
+    hub = require("huggingface_hub", needed_for=NEEDED_FOR, install=INSTALL)
     licence = hub.DatasetCard.load(card).data.get("license")
     return licence if isinstance(licence, str) else None
-
-
-@contextmanager
-def _patience(timeout_s: float) -> Iterator[None]:
-    """Let the hub's libraries wait and try again as long as a person would, not for half an hour."""
-    hub = require("huggingface_hub.utils", needed_for=_NEEDED, install=_INSTALL)
-    config = require("datasets.config", needed_for=_NEEDED, install=_INSTALL)
-    names = {
-        "STREAMING_READ_MAX_RETRIES": _RETRIES,
-        "STREAMING_READ_RETRY_INTERVAL": 1,
-        "STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL": 5,
-        "STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL": 20,
-        "STREAMING_OPEN_MAX_RETRIES": _RETRIES,
-        "STREAMING_OPEN_RETRY_INTERVAL": 1,
-    }
-    before = {name: getattr(config, name) for name in names if hasattr(config, name)}
-    session = hub.get_session()
-    waits = getattr(session, "timeout", None)
-    try:
-        for name in before:
-            setattr(config, name, names[name])
-        if hasattr(session, "timeout"):
-            session.timeout = timeout_s  # a request that sets none would wait for ever
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(config, name, value)
-        if hasattr(session, "timeout"):
-            session.timeout = waits

@@ -155,12 +155,15 @@ def test_a_hub_that_fails_or_is_silent_is_given_up(hub, asking, tmp_path):
     finally:
         hub.fail.clear()
     assert (status, "failed while hf:owner/collection:nq was read (503)" in err) == (2, True)
-    hub.hang = "/api/datasets/owner/collection"
-    try:
-        status, _, err = asking.prepare(*arguments)
-    finally:
-        hub.hang = ""
-    assert (status, "didn't answer in time" in err) == (2, True)
+    for part in ("/api/datasets/owner/collection", "train.jsonl"):
+        hub.hang = part
+        hub.requests.clear()
+        try:
+            status, _, err = asking.prepare(*arguments)
+        finally:
+            hub.hang = ""
+        assert (status, "didn't answer in time" in err) == (2, True)
+        assert len(hub.requests) < 20
     assert not (tmp_path / "out").exists()
 
 

@@ -109,7 +109,7 @@ class NearQuestions:
     def _ask_of_others(self, at: int, other: int) -> bool:
         """Whether each has a word of its own that tells what it asks of.
 
-        Other numbers do: other years, other seasons. And so does a word that tells far more than all that they share, as
+        Other numbers do: other years, other seasons. So does a word that tells far more than all that they share, as
         names do in questions made from one template ("… in the country that Amman belongs to", "… that Doha …").
         """
         one, two = self._words[at] - self._words[other], self._words[other] - self._words[at]
