@@ -91,11 +91,12 @@ def rewrite_gguf(
     arch = reader.fields["general.architecture"].contents()
     layers = int(reader.fields[f"{arch}.block_count"].contents())
     has_output = any(tensor.name == "output.weight" for tensor in reader.tensors)
+    is_mixed = any(tensor.tensor_type.name != "F32" for tensor in reader.tensors)
     parts, types = [], []
     for tensor in reader.tensors:
         shape = tuple(int(size) for size in reversed(tensor.shape))
         parts.append(Tensor(name=tensor.name, shape=shape, read=_reader(tensor, shape)))
-        kept = tensor.tensor_type.name == "F32"  # the converter leaves what must stay so, such as norms
+        kept = is_mixed and tensor.tensor_type.name == "F32"  # the converter leaves what must stay so, such as norms
         types.append("F32" if kept else type_of(wanted, tensor.name, shape, num_layers=layers, has_output=has_output))
     with whole_file(out) as temporary:
         writer = gguf.GGUFWriter(temporary, arch)

@@ -91,10 +91,9 @@ def save_model(folder: Path, architecture: str, cut: str, *, width: int = 64, **
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
         bos_token_id=1,
         eos_token_id=2,
-        **{"initializer_range": 0.2, "head_dim": width // 4, **further},
+        **{"initializer_range": 0.2, "max_position_embeddings": 512, "head_dim": width // 4, **further},
     )
     torch.manual_seed(0)
     model = getattr(transformers, f"{architecture}ForCausalLM")(config)
