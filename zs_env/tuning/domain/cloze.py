@@ -48,6 +48,8 @@ def cloze_candidates(passage: Passage) -> Iterator[Candidate]:
 def _gap(sentence: str) -> tuple[str, str, int, int] | None:
     """What is left out of a sentence, and where; None if nothing in it is worth it."""
     for pattern, expression in (("code", _CODE), ("name", _NAME), ("number", _NUMBER)):
+        if pattern != "code" and ":" in sentence:
+            continue
         found = [match for match in expression.finditer(sentence) if _is_worth(pattern, match[1])]
         if 1 <= len(found) <= 2:
             match = found[-1]

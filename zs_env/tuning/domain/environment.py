@@ -14,18 +14,18 @@ from typing import Any
 
 import gymnasium as gym
 
-from zs_env.engines.llm.prompts import load_prompts
 from zs_env.errors import ConfigError
-from zs_env.files import write_json, write_text
+from zs_env.files import write_json
 from zs_env.questions import load_questions
 from zs_env.tuning.domain.corpus import CORPUS
 from zs_env.tuning.domain.questions import QUESTIONS
+from zs_env.tuning.gating.simulators import own_prompts
+from zs_env.tuning.simulator_file import read_simulator, simulation_options
 
 __all__ = ["BM25", "SIMULATED", "EnvironmentSettings", "environment_options", "make", "write_environment"]
 
 SIMULATED = "environment.json"
 BM25 = "environment_bm25.json"
-_PLAYING = ("persona", "style", "language", "document_words")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +81,11 @@ def write_environment(folder: Path, settings: EnvironmentSettings) -> dict[str, 
 
 def _learned(folder: Path) -> dict[str, Any]:
     """What a tuned simulator says that it learned; nothing if there is none."""
-    path = folder / "model" / "simulator.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise ConfigError(f"{path} can't be read: {error}.") from error
-    return record if isinstance(record, dict) else {}
+    for model in (folder / "simulator.gguf", folder / "model"):
+        record = read_simulator(model) if model.exists() else None
+        if record is not None:
+            return record
+    return {}
 
 
 def _simulated(folder: Path, settings: EnvironmentSettings, learned: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,13 +104,13 @@ def _simulated(folder: Path, settings: EnvironmentSettings, learned: Mapping[str
             f"There is no tuned simulator in {folder}: run `tune domain simulator`, or give --simulation-llm or "
             "--base-url, and that model is prompted to play the domain's search engine."
         )
-    playing = {name: learned[name] for name in _PLAYING if is_tuned and learned.get(name) is not None}
+    playing = simulation_options(learned) if is_tuned else {}
     if settings.persona is not None:
         playing["persona"] = settings.persona
     if not playing.get("persona"):
         raise ConfigError("No simulator says which search engine it plays: give --persona, as 'Acme handbook'.")
     if is_tuned:
-        playing |= _own_prompts(learned, folder)
+        playing |= own_prompts(learned, folder / "prompts")
     model = settings.simulation_llm if settings.base_url or not is_tuned else str(gguf)
     options = {
         "search_mode": "simulate_sft" if is_tuned else "simulate_prompt",
@@ -134,22 +133,6 @@ def _see_accepted(folder: Path) -> None:
             f"A gate {said} the simulator of {folder}: what is learned with it may be worth nothing. Run `tune domain "
             "simulator` to its end, or take it all the same with --ungated."
         )
-
-
-def _own_prompts(learned: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """The option for the prompts that a simulator learned, if these aren't those that ship."""
-    texts = learned.get("prompts")
-    shipped = load_prompts("sft")
-    if not isinstance(texts, Mapping) or dict(texts) == dict(shipped):
-        return {}
-    unknown = [name for name in texts if name not in shipped]
-    if unknown:
-        raise ConfigError(f"The simulator's prompts must be of {', '.join(shipped)}; it has {unknown[0]!r}.")
-    prompts = folder / "prompts"
-    prompts.mkdir(exist_ok=True)
-    for name, text in texts.items():
-        write_text(prompts / f"{name}.txt", str(text))
-    return {"prompts": str(prompts)}
 
 
 def environment_options(folder: str | Path, *, bm25: bool = False) -> dict[str, Any]:

@@ -43,7 +43,7 @@ _COUNTED = re.compile(
     r"(?:about |at most |at least |only |up to |around |over |more than |nearly |almost )?"
     r"(?P<a>\d[\d,.]*\d|\d|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|"
     r"hundred) "
-    r"(?P<noun>(?:[a-z][a-z-]+ ){0,1}?[a-z][a-z-]+s)\b(?P<rest>[^.;:()]*)"
+    r"(?P<noun>(?:[a-z][a-z-]+ ){0,1}?[a-z][a-z-]+s)\b(?! of\b)(?P<rest>[^.;:()]*)"
 )
 _PASSIVE = re.compile(
     rf"^(?P<subject>(?:The |An? )?[^,;:()`]{{3,60}}?) (?P<be>is|are|was|were) "
@@ -108,7 +108,7 @@ def name_of_code(code: str) -> str:
         return "table"
     if re.match(r"[\w.]+ ?=|\[[\w.-]+\] \w", code):
         return "setting"
-    if re.match(r"(?:python|pip|make|git|docker|npm|curl|ray|sudo|uv|\$) ", code):
+    if re.match(r"(?:python|pip|make|git|docker|npm|curl|ray|sudo|uv|\$) |[\w./-]+ .*--\w", code):
         return "command"
     if re.search(r"\w\([^()]*\)$", code):
         return "function"

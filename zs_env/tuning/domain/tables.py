@@ -17,7 +17,8 @@ _MEANS = re.compile(
     r"^(?:what it|meaning|description|does|what|purpose|explanation|is|means|effect|sets)\b", re.IGNORECASE
 )
 _LEANS = re.compile(
-    r"^(?:the same|likewise|as |ditto|this|these|it|its|their|they|of|and|or|but|also|more|another|where)\b|"
+    r"^(?:the (?:same|last|first|other|next|former|latter)|likewise|as|ditto|this|these|it|its|their|they|of|and|or|"
+    r"but|also|more|another|where)\b|"
     r"\b(?:such|above|below|see)\b",
     re.IGNORECASE,
 )
@@ -99,5 +100,5 @@ def answers_of_code(code: str) -> tuple[str, ...]:
         >>> answers_of_code("--timeout-s S"), answers_of_code("topk")
         (('--timeout-s', '--timeout-s S'), ('topk',))
     """
-    flag = re.match(r"^(--?[\w-]+)(?: |=)[A-Z<{\[].*$", code)
+    flag = re.match(r"^(--?[\w-]+)(?: |=)(?:[A-Z<{\[].*|[a-z])$", code)
     return (flag[1], code) if flag else (code,)

@@ -71,7 +71,7 @@ def test_own_prompts_of_a_simulator_are_brought_along(domain: Path) -> None:
 
 def test_a_moved_folder_is_found_again(domain: Path, tmp_path: Path) -> None:
     tune(domain)
-    (domain / "simulator.gguf").write_bytes(b"GGUF")
+    (domain / "simulator.gguf").write_bytes(b"GGUF" + bytes(20))
     write_environment(domain, EnvironmentSettings())
     moved = tmp_path / "elsewhere" / "moved"
     moved.parent.mkdir()
@@ -100,7 +100,7 @@ def test_a_simulator_that_should_not_be_used_is_refused(
     tune(domain, accepted=accepted)
     with pytest.raises(ConfigError, match=message):
         write_environment(domain, EnvironmentSettings(**settings))
-    (domain / "simulator.gguf").write_bytes(b"GGUF")
+    (domain / "simulator.gguf").write_bytes(b"GGUF" + bytes(20))
     assert write_environment(domain, EnvironmentSettings(ungated=True))["search_mode"] == "simulate_sft"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.zs_env.tuning.domain.library import ARTICLES, write_rows
-from zs_env.__main__ import main
+from zs_env.__main__ import main, parser
 from zs_env.errors import ConfigError
 from zs_env.tuning.domain.questions import QuestionSettings, make_questions
 from zs_env.tuning.domain.simulator import SimulatorSettings, Step, plan_steps, run_steps
@@ -58,7 +58,13 @@ def test_steps_hand_on_what_they_made(domain: Path) -> None:
     assert f"--model {domain / 'model'} " in plan_steps(domain, whole)[-1].command
 
 
-def test_first_steps_are_flags_that_the_commands_take(domain: Path) -> None:
+def test_all_steps_are_flags_that_the_commands_take(domain: Path) -> None:
+    for settings in (SETTINGS, SimulatorSettings(persona="x", base_model="m", quantise_to=None)):
+        for step in plan_steps(domain, settings):
+            assert parser().parse_args(step.arguments).step == step.name
+
+
+def test_first_steps_run(domain: Path) -> None:
     for step in plan_steps(domain, SETTINGS)[:3]:
         assert main(step.arguments) == 0
 
