@@ -212,13 +212,16 @@ def _make_callback(plan: Plan) -> Any:
         def __init__(self) -> None:
             self.saved_at = self.told_at = time.monotonic()
             self.done = False
+            self.unproven: int | None = None  # a checkpoint whose weights no loss was computed with yet
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            pace.budget_s = _gather(pace.budget_s)[0]  # as the main process counts
             pace.start()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            elapsed, asked = _agree(pace.read_clock(), plan.stop.signal is not None)
-            pace.tick(elapsed)
+            told = _gather((pace.read_clock(), plan.stop.signal is not None))
+            asked = any(one[1] for one in told)
+            pace.tick(told[0][0])
             self.done = state.global_step >= pace.total_steps or pace.is_time_up
             if self.done or asked:
                 control.should_training_stop = control.should_save = True
@@ -230,12 +233,8 @@ def _make_callback(plan: Plan) -> Any:
                 return
             loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise TuningError(
-                    f"Step {state.global_step} has a loss of {loss} and gradients of norm {norm}: the training has "
-                    f"diverged, at a learning rate of {float(logs['learning_rate']):.3g}. Begin again with a lower one "
-                    f"(--learning-rate; its peak was {plan.learning_rate:g}), or with --dtype float32. The last "
-                    f"checkpoint before it is kept in {str(plan.folder.path)!r}: delete that folder to begin again."
-                )
+                self.diverge(f"Step {state.global_step} has a loss of {loss} and gradients of norm {norm}")
+            self.prove()
             size = settings.batch_size
             seen = plan.order[(state.global_step - 1) * size : state.global_step * size]
             row = {
@@ -254,10 +253,27 @@ def _make_callback(plan: Plan) -> Any:
                 self.told_at = time.monotonic()
                 plan.say(_told(row, pace))
 
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             self.saved_at = time.monotonic()
+            if not all(bool(one.isfinite().all()) for one in model.parameters() if one.requires_grad):
+                self.diverge(f"Step {state.global_step} made weights that are no numbers")
             if is_main_process():
                 plan.folder.mark(state.global_step, {"elapsed_s": pace.elapsed_s, "done": self.done})
+                self.unproven = state.global_step
+
+        def prove(self) -> None:
+            if self.unproven is not None:
+                self.unproven = None
+                plan.folder.last_checkpoint()  # those before it are deleted
+
+        def diverge(self, what: str) -> None:
+            if self.unproven is not None:
+                plan.folder.drop(self.unproven)
+            raise TuningError(
+                f"{what}: the training has diverged. Begin again with a lower learning rate (--learning-rate; its peak "
+                f"was {plan.learning_rate:g}) or with --dtype float32. The last checkpoint that a good loss came from, "
+                f"if there was one, is kept in {str(plan.folder.path)!r}: delete that folder to begin again."
+            )
 
     return Callback()
 
@@ -273,12 +289,12 @@ def _told(row: dict[str, Any], pace: Pace) -> str:
     )
 
 
-def _agree(elapsed_s: float, asked: bool) -> tuple[float, bool]:
-    """The main process's clock, and whether any process is to stop: all must do the same."""
+def _gather(mine: Any) -> list[Any]:
+    """What each process says, the main one first: all must do the same."""
     import torch
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return elapsed_s, asked
+        return [mine]
     told: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(told, (elapsed_s, asked))
-    return float(told[0][0]), any(one[1] for one in told)
+    torch.distributed.all_gather_object(told, mine)
+    return told

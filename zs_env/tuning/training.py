@@ -8,9 +8,11 @@ alone. TRL's `SFTTrainer` trains. A training that was stopped or killed goes on 
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,8 @@ def train(
         return done
     folder = TrainingFolder(out, identity)
     try:
-        return _train(source, model, out, settings, folder, identity, began, say)
+        with folder.lock() if is_main_process() else nullcontext():
+            return _train(source, model, out, settings, folder, identity, began, say)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, TuningError) or not is_memory_error(error):
             raise
@@ -199,6 +202,11 @@ def _train(
         _learn(trainer, folder, pace, stop, say)
         model = _finish(trainer, settings, name)
         after = losses()
+    if not all(map(math.isfinite, after.values())):
+        raise TuningError(
+            f"The tuned model's held-out loss is no number ({_shown(after)}): the training has diverged. Begin again "
+            f"with a lower learning rate than {rate:g}, once {str(folder.path)!r} is deleted."
+        )
     say(f"Held-out loss after:  {_shown(after)}")
     steps = int(trainer.state.global_step)
     figures = {

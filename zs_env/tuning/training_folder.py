@@ -12,7 +12,8 @@ model.partial/
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,27 @@ class TrainingFolder:
         except OSError as error:
             raise ConfigError(f"The folder {str(self.path)!r} can't be written: {error}.") from error
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes out, where the system can.
+
+        Raises:
+            ConfigError: Another one is training there.
+        """
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ConfigError(
+                    f"Another process is training in {str(self.path)!r}: wait until it is done, or stop it."
+                ) from error
+            yield
+
     @property
     def plan(self) -> dict[str, Any] | None:
         """What was settled before the first step."""
@@ -112,11 +134,14 @@ class TrainingFolder:
         return (whole[-1][1], whole[-1][2]) if whole else None
 
     def mark(self, step: int, facts: Mapping[str, Any]) -> None:
-        """Say that the checkpoint of a step is whole, once it is on the disk; then delete the ones before it."""
+        """Say that the checkpoint of a step is whole, once it is on the disk; the ones before it are kept."""
         folder = self.checkpoints / f"checkpoint-{step}"
         sync_tree(folder)
         write_json(folder / _MARK, {"step": step, **facts})
-        self.last_checkpoint()
+
+    def drop(self, step: int) -> None:
+        """Delete the checkpoint of a step."""
+        remove(self.checkpoints / f"checkpoint-{step}")
 
     def cut_metrics(self, step: int) -> None:
         """Drop what was measured behind a step: it is measured again."""
