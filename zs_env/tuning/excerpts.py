@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zs_env.likeness import terms_of, words_of
-from zs_env.tuning.domain.sentences import evened, sentences_of
+from zs_env.tuning.sentences import evened, sentences_of
 from zs_env.types import Document
 
 __all__ = ["Excerpt", "excerpts"]

@@ -16,7 +16,7 @@ from zs_env.errors import ConfigError
 
 __all__ = ["GGUF_KEY", "SCHEMA", "SIMULATOR_FILE", "read_simulator", "sidecar", "simulation_options"]
 
-SCHEMA = "zerosearch.simulator/1"
+SCHEMA = "zerosearch.tuned_simulator/1"
 SIMULATOR_FILE = "simulator.json"
 GGUF_KEY = "zerosearch.simulator"
 """The key inside a GGUF file."""

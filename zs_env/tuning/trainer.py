@@ -106,23 +106,22 @@ def make_trainer(model: Any, tokenizer: Any, plan: Plan) -> Any:
     import torch
     from datasets import Dataset
     from transformers import PrinterCallback
-    from trl import SFTTrainer
+    from trl.trainer.sft_trainer import SFTTrainer
 
     class Trainer(SFTTrainer):  # type: ignore[misc, unused-ignore]
         def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
             if self.lr_scheduler is None:
                 factor = plan.pace.factor
-                self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-                    optimizer or self.optimizer, lambda step: factor(step)
-                )
+                schedules: Any = torch.optim.lr_scheduler
+                self.lr_scheduler = schedules.LambdaLR(optimizer or self.optimizer, lambda step: factor(step))
             return self.lr_scheduler
 
         def create_model_card(self, *_: Any, **__: Any) -> None:
             """The model's card is written with the model, not beside each checkpoint."""
 
     columns = {
-        "input_ids": [plan.examples[place].input_ids for place in plan.order],
-        "labels": [plan.examples[place].labels for place in plan.order],
+        "input_ids": [example.input_ids for example in plan.examples],
+        "labels": [example.labels for example in plan.examples],
     }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -130,7 +129,7 @@ def make_trainer(model: Any, tokenizer: Any, plan: Plan) -> Any:
         trainer = Trainer(
             model=model,
             args=_arguments(plan),
-            train_dataset=Dataset.from_dict(columns),
+            train_dataset=Dataset.from_dict(columns).select(plan.order),  # by its places: each example is held once
             processing_class=tokenizer,
             peft_config=_adapters(plan.settings),
             callbacks=[_make_callback(plan)],
@@ -142,7 +141,7 @@ def make_trainer(model: Any, tokenizer: Any, plan: Plan) -> Any:
 
 
 def _arguments(plan: Plan) -> Any:
-    from trl import SFTConfig
+    from trl.trainer.sft_config import SFTConfig
 
     settings = plan.settings
     on_gpu = plan.device == "cuda"
@@ -185,9 +184,10 @@ def _arguments(plan: Plan) -> Any:
 def _adapters(settings: TrainingSettings) -> Any:
     if settings.lora_rank is None:
         return None
-    from peft import LoraConfig
+    import peft
 
-    return LoraConfig(
+    make: Any = peft.LoraConfig  # its alpha may be a fraction, whatever its annotation says
+    return make(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha or 2 * settings.lora_rank,
         lora_dropout=0.0,
@@ -198,9 +198,10 @@ def _adapters(settings: TrainingSettings) -> Any:
 
 def _tensorboard(folder: TrainingFolder) -> Any:
     writing = require("torch.utils.tensorboard", needed_for="--tensorboard", install="pip install tensorboard")
-    from transformers.integrations import TensorBoardCallback
+    from transformers.integrations import integration_utils
 
-    return TensorBoardCallback(tb_writer=writing.SummaryWriter(str(folder.tensorboard)))
+    make: Any = integration_utils.TensorBoardCallback
+    return make(tb_writer=writing.SummaryWriter(str(folder.tensorboard)))
 
 
 def _make_callback(plan: Plan) -> Any:

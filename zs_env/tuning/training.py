@@ -25,15 +25,13 @@ from zs_env.tuning.hardware import can_multiply_bfloat16, check_memory, choose_d
 from zs_env.tuning.held_out import choose_held_out, held_out_losses
 from zs_env.tuning.ordering import learning_order, padding_share
 from zs_env.tuning.pace import Pace
+from zs_env.tuning.simulator_file import SCHEMA
 from zs_env.tuning.tokenising import EncodedSet, encode_all
 from zs_env.tuning.trainer import Plan, StopRequest, is_main_process, make_trainer, num_processes, stop_on_signals
 from zs_env.tuning.training_folder import SIMULATOR, TrainingFolder, differences, read_json
 from zs_env.tuning.training_settings import TrainingSettings
 
-__all__ = ["SCHEMA", "Stopped", "train"]
-
-SCHEMA = "zerosearch.simulator/1"
-"""The version of `simulator.json`."""
+__all__ = ["Stopped", "train"]
 
 _DISK_BYTES_A_SECOND = 200e6
 """A disk that is none of the fast ones, to set time aside for saving."""
@@ -128,11 +126,11 @@ def _train(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     import torch
-    import transformers
+    from transformers.utils import logging
 
     say = say if is_main_process() else lambda text: None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     device = choose_device(settings.device)
     _check_processes(settings, device)
     autocast = settings.dtype == "bfloat16" or (settings.dtype == "auto" and can_multiply_bfloat16(device))

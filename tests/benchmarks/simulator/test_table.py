@@ -90,7 +90,7 @@ def test_records_gates_and_trainings_in_one_page(tmp_path: Path, capsys: pytest.
 
 def test_what_isnt_a_record_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "simulator.json"
-    path.write_text('{"schema": "zerosearch.simulator/1", "persona": "Bing"}')  # a tuned simulator's own
+    path.write_text('{"schema": "zerosearch.tuned_simulator/1", "persona": "Bing"}')  # a tuned simulator's own
     assert main(f"simulator table {path}".split()) == 2
     assert "is no record that this table takes" in capsys.readouterr().err
     assert main(f"simulator table {tmp_path}".split()) == 2
@@ -107,7 +107,7 @@ def test_what_a_record_says_of_a_simulators_model(tmp_path: Path) -> None:
     size = {"parameters": 24, "bytes": file.stat().st_size, "quantisation": "q4_k_m"}
     assert engine_facts(served, file=file) == {**size, "tuned": None, "mode": "sft"}
     assert engine_facts(served, file=file, tuned=True) == {**size, "tuned": True, "mode": "sft"}
-    (tmp_path / "mine.gguf.json").write_text('{"schema": "zerosearch.simulator/1"}')
+    (tmp_path / "mine.gguf.json").write_text('{"schema": "zerosearch.tuned_simulator/1"}')
     assert engine_facts(served, file=file) == {**size, "tuned": True, "mode": "sft"}
     unknown = {"parameters": None, "bytes": None, "quantisation": None}
     assert engine_facts(make_engine("simulate_prompt", base_url=URL)) == {**unknown, "tuned": False, "mode": "prompt"}

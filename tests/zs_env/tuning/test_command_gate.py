@@ -52,7 +52,7 @@ def simulator_folder(folder: Path, **given: Any) -> Path:
     """A folder as `tune train` leaves one, with a server for its weights."""
     model = folder / "model"
     model.mkdir()
-    told = {"schema": "zerosearch.simulator/1", "base_model": URL, "persona": "Wikipedia", "document_words": 25, "topk": 2}  # fmt: skip  # noqa: E501
+    told = {"schema": "zerosearch.tuned_simulator/1", "base_model": URL, "persona": "Wikipedia", "document_words": 25, "topk": 2}  # fmt: skip  # noqa: E501
     (model / "simulator.json").write_text(json.dumps({**told, **given}))
     return model
 
@@ -158,7 +158,7 @@ def test_more_simulators_beside_are_shown_and_decide_nothing(
     made = play(monkeypatch, well, leaking)
     small = tmp_path / "small.gguf"
     write_gguf(small)
-    (tmp_path / "small.gguf.json").write_text('{"schema": "zerosearch.simulator/1", "persona": "Bing"}')
+    (tmp_path / "small.gguf.json").write_text('{"schema": "zerosearch.tuned_simulator/1", "persona": "Bing"}')
     given = arguments(tmp_path, "--against", URL, "--search-option", "language=German")
     assert main([*given, "--beside", str(small), "http://127.0.0.1:8/v1"]) == 0
     assert "| size of the model | – | – | 0 MB, q4_k_m | – |" in capsys.readouterr().out

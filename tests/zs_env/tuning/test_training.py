@@ -94,7 +94,7 @@ def trainer_of(model: str, data: Path, folder: Path, settings: TrainingSettings)
 def test_it_learns_and_says_what(tuned: Path) -> None:
     record = json.loads((tuned / "simulator.json").read_text())
     figures = record["training"]["figures"]
-    assert record["schema"] == "zerosearch.simulator/1"
+    assert record["schema"] == "zerosearch.tuned_simulator/1"
     assert (record["base_model"], record["persona"], record["document_words"], record["topk"]) == (
         "tiny",
         "Wikipedia",

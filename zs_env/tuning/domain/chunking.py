@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from zs_env.errors import ConfigError
 from zs_env.tuning.domain.sections import Section
-from zs_env.tuning.domain.sentences import sentences_of, words_set
+from zs_env.tuning.sentences import sentences_of, words_set
 
 __all__ = ["ChunkSettings", "chunks_of", "looks_english", "noise_of"]
 

@@ -9,7 +9,7 @@ from zs_env.tuning.domain.candidates import Candidate
 from zs_env.tuning.domain.corpus import Passage
 from zs_env.tuning.domain.names import NAME, UPPER
 from zs_env.tuning.domain.prose import self_contained
-from zs_env.tuning.domain.sentences import sentences_of
+from zs_env.tuning.sentences import sentences_of
 
 __all__ = ["GAP", "cloze_candidates"]
 

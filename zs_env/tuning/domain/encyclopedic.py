@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from zs_env.tuning.domain.candidates import Candidate, Subject, subject_of
 from zs_env.tuning.domain.encyclopedic_rules import BOOK, DATED, FILM, MUSIC, RULES, Rule
 from zs_env.tuning.domain.names import DATE, DEMONYMS, UPPER, names_in
-from zs_env.tuning.domain.sentences import evened, sentences_of
+from zs_env.tuning.sentences import evened, sentences_of
 
 __all__ = ["encyclopedic_candidates"]
 

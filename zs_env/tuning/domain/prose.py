@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from zs_env.tuning.domain.candidates import Candidate
 from zs_env.tuning.domain.corpus import Passage
 from zs_env.tuning.domain.names import NAME
-from zs_env.tuning.domain.sentences import sentences_of, words_set
 from zs_env.tuning.domain.tables import answers_of_code
+from zs_env.tuning.sentences import sentences_of, words_set
 
 __all__ = ["name_of_code", "prose_candidates", "self_contained"]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from zs_env.errors import ConfigError
 from zs_env.tuning.domain.chunking import ChunkSettings, chunks_of, looks_english, noise_of
 from zs_env.tuning.domain.sections import Section
-from zs_env.tuning.domain.sentences import sentences_of
+from zs_env.tuning.sentences import sentences_of
 
 WORDS = st.text("abc", min_size=1, max_size=5)
 BLOCKS = st.lists(st.lists(WORDS, min_size=1, max_size=30).map(" ".join), min_size=1, max_size=6)

@@ -30,7 +30,13 @@ def domain(tmp_path: Path) -> Path:
 def tune(domain: Path, *, accepted: bool | None = True, **more: Any) -> None:
     """Leave what training and a gate leave."""
     (domain / "model").mkdir()
-    record = {"schema": "zerosearch.simulator/1", "persona": "Danish culture", "document_words": 25, "topk": 3, **more}
+    record = {
+        "schema": "zerosearch.tuned_simulator/1",
+        "persona": "Danish culture",
+        "document_words": 25,
+        "topk": 3,
+        **more,
+    }
     (domain / "model" / "simulator.json").write_text(json.dumps(record))
     if accepted is not None:
         (domain / "gate").mkdir()

@@ -65,11 +65,11 @@ def test_a_verdict_stands_beside_a_gguf_file_too(tmp_path: Path) -> None:
     file.write_bytes(b"GGUF" + b"\0" * 20)
     assert note_verdict(file, {"accepted": True}) is None  # not made here
     beside = tmp_path / "small.gguf.json"
-    beside.write_text(json.dumps({"schema": "zerosearch.simulator/1", "persona": "Bing"}))
+    beside.write_text(json.dumps({"schema": "zerosearch.tuned_simulator/1", "persona": "Bing"}))
     assert note_verdict(file, {"accepted": True}) == beside
     assert json.loads(beside.read_text())["gate"] == {"accepted": True}
     assert note_verdict(file, None) == beside
-    assert json.loads(beside.read_text()) == {"schema": "zerosearch.simulator/1", "persona": "Bing"}
+    assert json.loads(beside.read_text()) == {"schema": "zerosearch.tuned_simulator/1", "persona": "Bing"}
     assert note_verdict(file, None) is None
 
 
