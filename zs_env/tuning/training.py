@@ -337,10 +337,13 @@ def _save(out: Path, model: Any, tokenizer: Any, record: Mapping[str, Any], fold
     import torch
 
     metrics = folder.path / "metrics.jsonl"
-    dtype = getattr(torch, record["training"]["identity"]["settings"]["save_dtype"])
+    settings = record["training"]["identity"]["settings"]
+    dtype = getattr(torch, settings["save_dtype"])
 
     def write(temporary: Path) -> None:
-        model.to(dtype).save_pretrained(temporary)
+        # Adapters' embeddings are untrained; to find that out, peft would ask the hub.
+        more = {"save_embedding_layers": False} if settings["adapters_only"] else {}
+        model.to(dtype).save_pretrained(temporary, **more)
         tokenizer.save_pretrained(temporary)
         if metrics.is_file():
             (temporary / "metrics.jsonl").write_bytes(metrics.read_bytes())

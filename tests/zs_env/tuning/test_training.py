@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +145,7 @@ def test_batches_hold_prompts_unlearned_and_completions_learned(model: str, data
 def test_the_loss_is_of_completions_alone(model: str, data: Path, tmp_path: Path) -> None:
     trainer, plan = trainer_of(model, data, tmp_path, SETTINGS)
     batch = next(iter(trainer.get_train_dataloader()))
-    loss = float(trainer.compute_loss(trainer.model, dict(batch)))
+    loss = float(trainer.compute_loss(trainer.model, dict(batch)).detach())
     rows = [plan.examples[place] for place in plan.order[:2]]
     plain, _ = load_model(model)
     total = 0.0
@@ -259,13 +261,23 @@ def test_a_training_that_diverges_stops_and_keeps_its_last_checkpoint(model: str
     assert kept == ([f"checkpoint-{steps[-1] - 1}"] if steps[-1] > 1 else [])
 
 
-def test_time_that_is_up_ends_a_training_with_a_whole_model(model: str, data: Path, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=100_000.0, minutes=0.05)
-    record = train(data, model, tmp_path / "model", settings)
-    figures = record["training"]["figures"]
+def test_time_that_is_up_ends_a_training_with_a_whole_model(
+    model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()  # a second a step
+    monkeypatch.setattr(training, "Pace", partial(Pace, now=lambda: float(next(clock))))
+    monkeypatch.setattr(training, "_budget", lambda *_: 8.0)
+    record = train(data, model, tmp_path / "model", replace(SETTINGS, epochs=50.0, minutes=1.0, warmup=0.0))
+    assert record["training"]["figures"]["steps"] == 8
     rows = [json.loads(line) for line in (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()]
-    assert 0 < figures["steps"] == len(rows) < 600_000
-    assert rows[-1]["learning_rate"] < 0.5 * max(row["learning_rate"] for row in rows)
+    rates = [row["learning_rate"] / 5e-3 for row in rows]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(2 / 8)  # set when the step before the last ended, by the clock of the one before
+
+
+def test_no_time_to_learn_is_refused(model: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="leaves no time to learn"):
+        train(data, model, tmp_path / "model", replace(SETTINGS, minutes=1e-6))
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)
