@@ -63,6 +63,14 @@ def add_parser(commands: Any) -> None:
         help=f"examples computed together ({_DEFAULT.micro_batch_size})",
     )
     add(
+        "--answer-weight",
+        type=float,
+        default=_DEFAULT.answer_weight,
+        metavar="X",
+        help="how much tokens of a golden answer count, where all others count 1; small models learn to tell useful "
+        f"from noisy sooner with 4 or so ({_DEFAULT.answer_weight:g})",
+    )
+    add(
         "--max-tokens",
         type=int,
         default=_DEFAULT.max_tokens,

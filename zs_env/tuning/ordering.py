@@ -1,9 +1,13 @@
-"""In which order examples are learned: shuffled, but micro-batches of about one length, to waste no padding."""
+"""In which order examples are learned: shuffled, but micro-batches of about one length, to waste no padding.
+
+Examples of one search, whose prompts differ in what they ask for alone, follow each other. Learned in one step, what
+they have in common cancels out of the difference between them, which is what a simulator is to learn.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 __all__ = ["learning_order", "padding_share"]
 
@@ -11,7 +15,14 @@ _POOL = 32
 """Micro-batches that are sorted by length together: few enough that a step still holds a mixed lot."""
 
 
-def learning_order(lengths: Sequence[int], *, num_epochs: float, micro_batch_size: int, seed: int) -> list[int]:
+def learning_order(
+    lengths: Sequence[int],
+    *,
+    num_epochs: float,
+    micro_batch_size: int,
+    seed: int,
+    groups: Sequence[Hashable] | None = None,
+) -> list[int]:
     """Places of examples, in the order in which they are learned, all epochs one after the other.
 
     The whole order is laid down before the training begins, so that one that was stopped goes on as if it hadn't been.
@@ -21,6 +32,7 @@ def learning_order(lengths: Sequence[int], *, num_epochs: float, micro_batch_siz
         num_epochs: How often each is learned; of a part of an epoch, that share of the examples.
         micro_batch_size: So many that follow each other are computed together.
         seed: The order's seed.
+        groups: What each example belongs to: those of one group follow each other. Left out: each is by itself.
 
     Examples:
         >>> sorted(learning_order([5, 9, 7], num_epochs=2, micro_batch_size=2, seed=0))
@@ -28,14 +40,18 @@ def learning_order(lengths: Sequence[int], *, num_epochs: float, micro_batch_siz
     """
     rng = random.Random(seed)
     num_left = max(round(num_epochs * len(lengths)), 1)
+    together: dict[Hashable, list[int]] = {}
+    for place in range(len(lengths)):
+        together.setdefault(place if groups is None else groups[place], []).append(place)
+    longest = {place: max(lengths[one] for one in some) for some in together.values() for place in some}
     shuffled: list[int] = []
     while len(shuffled) < num_left:
-        epoch = list(range(len(lengths)))
+        epoch = list(together.values())
         rng.shuffle(epoch)
-        shuffled += epoch[: num_left - len(shuffled)]
+        shuffled += [place for some in epoch for place in some][: num_left - len(shuffled)]
     ordered: list[int] = []
     for start in range(0, num_left, _POOL * micro_batch_size):
-        pool = sorted(shuffled[start : start + _POOL * micro_batch_size], key=lambda place: lengths[place])
+        pool = sorted(shuffled[start : start + _POOL * micro_batch_size], key=lambda place: longest[place])
         odd = len(pool) % micro_batch_size  # those that fill no micro-batch go last, where the order ends
         head, tail = pool[odd:], pool[:odd]
         batches = [head[at : at + micro_batch_size] for at in range(0, len(head), micro_batch_size)]

@@ -8,6 +8,7 @@ token (a newline, often) belongs to the next turn, and no server waits for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +30,15 @@ class Encoded:
         prompt: What the model is given.
         completion: What it is to write, the end of its turn with it.
         quality: "useful" or "noisy".
+        search: The search that it was made of; None where that isn't known.
+        in_answer: Whether each token of the completion is part of a golden answer.
     """
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
     quality: str
+    search: str | None = None
+    in_answer: tuple[bool, ...] = ()
 
     @property
     def input_ids(self) -> list[int]:
@@ -44,6 +49,11 @@ class Encoded:
     def labels(self) -> list[int]:
         """The same, but `IGNORED` in place of the prompt."""
         return [IGNORED] * len(self.prompt) + list(self.completion)
+
+    def weights(self, answer: float) -> list[float]:
+        """What each token counts in the loss: one, and those of an answer `answer`."""
+        told = self.in_answer or (False,) * len(self.completion)
+        return [1.0] * len(self.prompt) + [answer if inside else 1.0 for inside in told]
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
@@ -110,14 +120,33 @@ def encode(tokenizer: Any, example: Example, end_of_turn: int) -> Encoded:
         )
     prompt = [dict(message) for message in example.prompt]
     rendered = _render(tokenizer, prompt, True)
-    written = _continue(tokenizer, rendered, [*prompt, *(dict(message) for message in example.completion)])
+    messages = [*prompt, *(dict(message) for message in example.completion)]
+    written = _continue(tokenizer, rendered, messages)
     if end_of_turn not in written:
         raise ConfigError(f"The chat template left out the end of the turn of the question {example.question.id!r}.")
+    size = written.index(end_of_turn) + 1
+    text = _render(tokenizer, messages, False)[len(rendered) :]
+    search = example.metadata.get("search")
     return Encoded(
         prompt=tuple(_ids(tokenizer, rendered)),
-        completion=tuple(written[: written.index(end_of_turn) + 1]),
+        completion=tuple(written[:size]),
         quality=example.quality,
+        search=None if search is None else str(search),
+        in_answer=tuple(_in_answer(tokenizer, text, example.question.golden_answers)[:size]),
     )
+
+
+def _in_answer(tokenizer: Any, text: str, golden_answers: Sequence[str]) -> list[bool]:
+    """Whether each token of a text is part of a golden answer, as it is written, in any case of letters."""
+    found = [
+        match.span()
+        for answer in golden_answers
+        for match in re.finditer(rf"(?<!\w){re.escape(answer)}(?!\w)", text, re.IGNORECASE)
+    ]
+    if not found or not getattr(tokenizer, "is_fast", False):
+        return []
+    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return [any(start < end and first < end and start < last for first, last in found) for start, end in spans]
 
 
 def encode_all(tokenizer: Any, examples: Iterable[Example], *, max_tokens: int) -> EncodedSet:

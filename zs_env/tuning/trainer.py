@@ -9,18 +9,27 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from zs_env.errors import TuningError, require
+from zs_env.errors import ConfigError, TuningError, require
 from zs_env.tuning.pace import Pace
-from zs_env.tuning.tokenising import Encoded
+from zs_env.tuning.tokenising import IGNORED, Encoded
 from zs_env.tuning.training_folder import TrainingFolder
 from zs_env.tuning.training_settings import TrainingSettings
 
-__all__ = ["Plan", "StopRequest", "is_main_process", "make_trainer", "num_processes", "stop_on_signals"]
+__all__ = [
+    "Plan",
+    "StopRequest",
+    "collate",
+    "completion_loss",
+    "is_main_process",
+    "make_trainer",
+    "num_processes",
+    "stop_on_signals",
+]
 
 _TELL_EVERY_S = 30.0
 
@@ -116,13 +125,40 @@ def make_trainer(model: Any, tokenizer: Any, plan: Plan) -> Any:
                 self.lr_scheduler = schedules.LambdaLR(optimizer or self.optimizer, lambda step: factor(step))
             return self.lr_scheduler
 
+        def _set_signature_columns_if_needed(self) -> None:
+            plain: Any = super()
+            plain._set_signature_columns_if_needed()
+            columns: Any = self._signature_columns
+            if "weights" not in columns:
+                columns.append("weights")
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            if padding_free:
+                plain: Any = super()
+                return plain.compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            loss, accuracy = completion_loss(model, inputs, num_items_in_batch)
+            self._metrics["train"]["mean_token_accuracy"].append(accuracy)
+            if num_items_in_batch is not None:  # tokens of all processes, over which gradients are averaged
+                loss = loss * self.accelerator.num_processes
+            return loss
+
         def create_model_card(self, *_: Any, **__: Any) -> None:
             """The model's card is written with the model, not beside each checkpoint."""
 
+    padding_free = _is_padding_free(plan)
+    if padding_free and plan.settings.answer_weight != 1.0:
+        raise ConfigError(
+            f"answer_weight={plan.settings.answer_weight:g} isn't to be had with flash attention, whose batches TRL "
+            "computes without padding: leave it at 1, or uninstall flash_attn."
+        )
     columns = {
         "input_ids": [example.input_ids for example in plan.examples],
         "labels": [example.labels for example in plan.examples],
+        "weights": [example.weights(plan.settings.answer_weight) for example in plan.examples],
     }
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else plan.examples[0].completion[-1]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated.*")  # TRL's own default
@@ -131,6 +167,7 @@ def make_trainer(model: Any, tokenizer: Any, plan: Plan) -> Any:
             args=_arguments(plan),
             train_dataset=Dataset.from_dict(columns).select(plan.order),  # by its places: each example is held once
             processing_class=tokenizer,
+            data_collator=None if padding_free else lambda rows: collate(rows, pad),
             peft_config=_adapters(plan.settings),
             callbacks=[_make_callback(plan)],
         )
@@ -140,13 +177,74 @@ def make_trainer(model: Any, tokenizer: Any, plan: Plan) -> Any:
     return trainer
 
 
+def collate(rows: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
+    """Examples of one micro-batch as tensors of [B, T], padded on the right.
+
+    Args:
+        rows: Their `input_ids`, `labels` and `weights`.
+        pad: The token to pad with; it isn't looked at, and isn't learned.
+    """
+    import torch
+
+    longest = max(len(row["input_ids"]) for row in rows)
+    batch = {
+        "input_ids": torch.full((len(rows), longest), pad),
+        "attention_mask": torch.zeros((len(rows), longest), dtype=torch.long),
+        "labels": torch.full((len(rows), longest), IGNORED),
+        "weights": torch.ones((len(rows), longest)),
+    }
+    for at, row in enumerate(rows):
+        size = len(row["input_ids"])
+        batch["attention_mask"][at, :size] = 1
+        for name in ("input_ids", "labels", "weights"):
+            batch[name][at, :size] = torch.tensor(row[name])
+    return batch
+
+
+def completion_loss(model: Any, batch: Mapping[str, Any], num_tokens: Any = None) -> tuple[Any, float]:
+    """The loss of completions: the weighted sum of their tokens' losses over how many they are.
+
+    The same as TRL's where all weights are 1. It doesn't compute the logits of prompts, of which nothing is learned:
+    on a CPU TRL computes those too, and twice.
+
+    Args:
+        model: The model.
+        batch: What `collate` gave.
+        num_tokens: Learned tokens of all micro-batches of the step; left out: of this one.
+
+    Returns:
+        The loss, and the share of learned tokens that the model finds likeliest.
+    """
+    import torch
+
+    labels = batch["labels"][:, 1:]
+    learned = labels != IGNORED
+    first = int(learned.any(dim=0).nonzero()[0])  # the first position that predicts a learned token
+    logits = model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        logits_to_keep=batch["input_ids"].shape[1] - first,
+        use_cache=False,
+    ).logits
+    kept = learned[:, first:]
+    found, wanted = logits[:, :-1][kept].float(), labels[:, first:][kept]  # [N, V], [N]
+    losses = torch.nn.functional.cross_entropy(found, wanted, reduction="none")
+    loss = (losses * batch["weights"][:, 1:][:, first:][kept]).sum()
+    with torch.no_grad():
+        accuracy = float((found.argmax(-1) == wanted).float().mean())
+    return loss / (len(losses) if num_tokens is None else num_tokens), accuracy
+
+
+def _is_padding_free(plan: Plan) -> bool:
+    """Flash attention needs no padding; elsewhere micro-batches of about one length waste little."""
+    return plan.device == "cuda" and importlib.util.find_spec("flash_attn") is not None
+
+
 def _arguments(plan: Plan) -> Any:
     from trl.trainer.sft_config import SFTConfig
 
     settings = plan.settings
     on_gpu = plan.device == "cuda"
-    # Flash attention needs no padding; elsewhere micro-batches of about one length waste little.
-    padding_free = on_gpu and importlib.util.find_spec("flash_attn") is not None
     return SFTConfig(
         output_dir=str(plan.folder.checkpoints),
         per_device_train_batch_size=settings.micro_batch_size,
@@ -166,7 +264,7 @@ def _arguments(plan: Plan) -> Any:
         dataset_kwargs={"skip_prepare_dataset": True},
         shuffle_dataset=False,
         train_sampling_strategy="sequential",  # in the order that was laid down
-        padding_free=padding_free,
+        padding_free=_is_padding_free(plan),
         dataloader_pin_memory=on_gpu,
         dataloader_num_workers=0,
         logging_strategy="steps",

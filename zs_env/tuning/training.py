@@ -146,6 +146,7 @@ def _train(
         num_epochs=settings.epochs,
         micro_batch_size=settings.micro_batch_size,
         seed=settings.seed,
+        groups=[example.search or place for place, example in enumerate(examples.examples)],
     )
     looked_at = choose_held_out(held_out.examples, settings.held_out_limit)
     model.to(device)
