@@ -43,3 +43,13 @@ def test_micro_batches_are_alike_in_length_but_steps_are_mixed() -> None:
 
 def test_padding_share_by_hand() -> None:
     assert padding_share([1, 3, 2, 2], [0, 1, 2, 3], 2) == pytest.approx(1 - 8 / 10)
+
+
+def test_examples_of_one_search_follow_each_other() -> None:
+    lengths, groups = LENGTHS[:200], [place // 2 for place in range(200)]
+    order = learning_order(lengths, num_epochs=2, micro_batch_size=8, seed=0, groups=groups)
+    assert Counter(order) == dict.fromkeys(range(200), 2)
+    together = [groups[order[at]] == groups[order[at + 1]] for at in range(0, 400, 2)]
+    assert sum(together) > 0.95 * len(together)
+    alone = learning_order(lengths, num_epochs=2, micro_batch_size=8, seed=0)
+    assert sum(groups[alone[at]] == groups[alone[at + 1]] for at in range(0, 400, 2)) < 0.2 * 200

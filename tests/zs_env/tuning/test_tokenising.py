@@ -12,6 +12,7 @@ pytest.importorskip("transformers")
 from tests.zs_env.tuning import tiny
 from zs_env.errors import ConfigError
 from zs_env.tuning.tokenising import IGNORED, encode, encode_all, find_end_of_turn
+from zs_env.types import Question
 
 
 @pytest.fixture
@@ -75,3 +76,21 @@ def test_a_completion_of_two_messages_is_refused(tokenizer: Any) -> None:
     twice = replace(example, completion=(*example.completion, *example.completion))
     with pytest.raises(ConfigError, match="one message of the assistant's"):
         encode(tokenizer, twice, find_end_of_turn(tokenizer))
+
+
+def test_the_tokens_of_an_answer_are_told_from_the_others(tokenizer: Any) -> None:
+    example = replace(
+        tiny.example(3),
+        question=Question(id="q", question="Where?", golden_answers=("Lima", "Lima, Peru")),
+        completion=({"role": "assistant", "content": "Doc 1: Limassol isn't LIMA, Peru."},),
+    )
+    encoded = encode(tokenizer, example, find_end_of_turn(tokenizer))
+    answer = [token for token, inside in zip(encoded.completion, encoded.in_answer, strict=True) if inside]
+    assert tokenizer.decode(answer) == "LIMA, Peru"
+    assert encoded.weights(4.0) == [1.0] * len(encoded.prompt) + [4.0 if one else 1.0 for one in encoded.in_answer]
+
+
+def test_without_an_answer_all_tokens_count_the_same(tokenizer: Any) -> None:
+    example = replace(tiny.example(3), completion=({"role": "assistant", "content": "Doc 1: Nothing."},))
+    encoded = encode(tokenizer, example, find_end_of_turn(tokenizer))
+    assert set(encoded.weights(4.0)) == {1.0}
