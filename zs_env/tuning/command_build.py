@@ -104,7 +104,8 @@ def run(options: argparse.Namespace) -> None:
         searches = [each for path in options.labelled for each in read_records(path, LABELLED)]
         searches = _with_own_keys(searches, len(options.labelled))
         built = build(searches, settings)
-        record = asked | describe(built, searches) | {"prompts": dict(load_prompts("sft", settings.prompts))}
+        prompts = dict(load_prompts("sft", settings.prompts))
+        record = asked | {"topk": settings.max_documents, "prompts": prompts} | describe(built, searches)
         command = _command(options)
         write_folder(options.out, lambda folder: _write(folder, built, record, command))
     if options.json is not None:

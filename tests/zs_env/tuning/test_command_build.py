@@ -25,6 +25,7 @@ def test_a_folder_of_examples_with_its_card(tmp_path: Path, capsys: pytest.Captu
     record = json.loads((tmp_path / "sft" / "build.json").read_text())
     train = list(read_records(tmp_path / "sft" / "train.jsonl", EXAMPLES))
     assert record["train"]["num_examples"] == len(train) > 0
+    assert record["topk"] == 5
     assert f"train: {len(train)} examples" in said
     assert record == json.loads((tmp_path / "figures.json").read_text())
     questions = load_questions(tmp_path / "sft" / "questions_held_out.jsonl")
