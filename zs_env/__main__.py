@@ -117,6 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ZeroSearchError, gymnasium.error.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return serve_command.exit_status(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}. Give another path, or mend that one.", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

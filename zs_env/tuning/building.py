@@ -28,9 +28,10 @@ from zs_env.engines.llm.prompts import PromptWriter, load_prompts
 from zs_env.errors import ConfigError
 from zs_env.likeness import TermWeights, near_repeats
 from zs_env.matching import AnswerMatcher, find_matcher
+from zs_env.questions.prepare.repeats import near_questions
 from zs_env.tuning.excerpts import Excerpt, excerpts
 from zs_env.tuning.records import Example, LabelledSearch
-from zs_env.types import Quality, SearchRequest
+from zs_env.types import Quality, Question, SearchRequest
 
 __all__ = ["BuildSettings", "Built", "build", "question_groups"]
 
@@ -301,18 +302,20 @@ def question_groups(searches: Sequence[LabelledSearch]) -> Mapping[str, str]:
             one = leader[one]
         return one
 
-    texts: dict[str, str] = {}
+    questions: dict[str, Question] = {}
     owners: dict[str, str] = {}
     for each in searches:
         question = each.search.question
         leader.setdefault(question.id, question.id)
-        texts.setdefault(question.id, question.question)
+        questions.setdefault(question.id, question)
         for document, label in zip(each.search.documents, each.labels, strict=True):
             if label.quality == "useful":
                 owner = owners.setdefault(document.text, question.id)
                 leader[find(question.id)] = find(owner)
-    ids = list(texts)
-    for one, earlier in zip(ids, near_repeats(list(texts.values())), strict=True):
+    ids = list(questions)
+    texts = [each.question for each in questions.values()]
+    answers = [each.golden_answers for each in questions.values()]
+    for one, earlier in zip(ids, near_questions(texts, answers), strict=True):
         for place in earlier:
             leader[find(one)] = find(ids[place])
     return {one: find(one) for one in ids}

@@ -34,6 +34,8 @@ _RULES = {
     "min_similarity_ratio": "query similarity, noisy / useful, at least",
     "max_repeated": "documents that repeat one of the same search, at most",
     "max_repeated_elsewhere": "documents that repeat another question's, at most",
+    "max_said_back": "documents that say back the query or question, at most",
+    "max_short": "documents of fewer than five words, at most",
     "min_documents": "documents that came, of those asked for, at least",
     "max_memorised": "documents that copy words from the training text, at most (no such rule)",
     "min_questions": "questions that both can be judged by, at least",

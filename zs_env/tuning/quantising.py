@@ -10,6 +10,8 @@ and another one over it is refused.
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import os
 import shutil
 import subprocess
@@ -17,7 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from zs_env.errors import ConfigError
 from zs_env.files import write_folder, write_json
@@ -118,7 +120,7 @@ def quantise(
     if out.exists():
         _check_same(out, wanted)
         return {**wanted, "bytes": _num_bytes(out), "done_before": True}
-    record = {"schema": SCHEMA, **(read_simulator(model) or {}), "quantisation": wanted}
+    record = {"schema": SCHEMA, **_without_verdict(read_simulator(model) or {}), "quantisation": wanted}
     if settings.to in GPU_FORMATS:
         say(f"{settings.to}: llm-compressor begins")
         _compress(model, out, settings, record)
@@ -193,6 +195,19 @@ def _wanted(model: Path, settings: QuantiseSettings) -> dict[str, Any]:
     return wanted
 
 
+def _without_verdict(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a simulator says of itself, but for a gate's verdict, which is of the very file that was asked."""
+    return {name: value for name, value in record.items() if name != "gate"}
+
+
+def _open(file: Path) -> BinaryIO:
+    """A file to read; of `simulator.json` what it said before a gate wrote its verdict there."""
+    told = read_simulator(file) if file.name == SIMULATOR_FILE else None
+    if told is None or "gate" not in told:
+        return file.open("rb")
+    return io.BytesIO((json.dumps(_without_verdict(told), indent=2, ensure_ascii=False) + "\n").encode())
+
+
 def _fingerprint(source: Path) -> str:
     """A short hash of a file, or of a model's weights, settings and tokenizer: of large ones, samples."""
     files = [source]
@@ -203,9 +218,9 @@ def _fingerprint(source: Path) -> str:
         raise ConfigError(f"There is no model at {str(source)!r}.")
     seen = hashlib.sha256()
     for file in files:
-        size = file.stat().st_size
-        seen.update(f"{file.name if source.is_dir() else ''}:{size}\n".encode())
-        with file.open("rb") as stream:
+        with _open(file) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            seen.update(f"{file.name if source.is_dir() else ''}:{size}\n".encode())
             step = max(size // 8, _SAMPLE_BYTES)
             for start in range(0, size, step):
                 stream.seek(start)

@@ -142,6 +142,14 @@ def test_held_out_questions_share_no_useful_document_with_the_others() -> None:
         assert len({"again", "q0"} & held) != 1
 
 
+def test_held_out_questions_say_nothing_in_other_words_that_the_others_say() -> None:
+    one = Question(id="1st", question="who won the battle of the first battle of bull run", golden_answers=("Rome",))
+    again = Question(id="2nd", question="who won the 1st battle of bull run", golden_answers=("Rome",))
+    some = [labelled(each, each.question, [passage(number)], each.id) for number, each in ((1, one), (2, again))]
+    groups = question_groups([*searches(), *some])
+    assert groups["1st"] == groups["2nd"]
+
+
 def test_more_searches_of_a_question_than_are_wanted_are_left_out() -> None:
     built = build(searches(repeat=2), BuildSettings(min_likeness=0.0))
     assert built.left_out["the same query again"] == 10

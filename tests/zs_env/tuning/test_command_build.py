@@ -64,3 +64,11 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     write_labelled(tmp_path / "labelled.jsonl", searches())
     assert main(["tune", "build", *[str(tmp_path / "labelled.jsonl")] * 2, "--out", str(tmp_path / "sft")]) != 0
     assert "more than once" in capsys.readouterr().err
+
+
+def test_a_path_that_cant_be_written_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sft").write_text("a file")
+    assert build(tmp_path, "--out", str(tmp_path / "sft" / "below")) == 2
+    assert f"error: {tmp_path / 'sft'}: File exists" in capsys.readouterr().err
+    assert build(tmp_path, "--out", str(tmp_path / "made"), "--json", str(tmp_path / "nowhere" / "x.json")) == 2
+    assert "No such file or directory" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.zs_env.tuning.tiny_models import save_model
 from zs_env.__main__ import main
 from zs_env.engines import make_engine
 from zs_env.errors import ConfigError
+from zs_env.files import write_json
 from zs_env.serving.command import how_to_ask
 from zs_env.tuning.quantising import QuantiseSettings, quantise
 from zs_env.tuning.simulator_file import read_simulator, sidecar, simulation_options
@@ -52,6 +54,17 @@ def test_a_file_knows_what_it_is_and_how_it_is_asked(folder: Path, tmp_path: Pat
     assert quantise(folder, out, QuantiseSettings(to="gguf:q8_0"))["done_before"]
     with pytest.raises(ConfigError, match=r"'sim.gguf' is there already, and was made otherwise \(to 'gguf:q8_0', not"):
         quantise(folder, out, QuantiseSettings(to="gguf:f16"))
+
+
+def test_a_verdict_is_of_the_file_that_was_asked_alone(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(folder, model)
+    write_json(model / "simulator.json", SIMULATOR)
+    quantise(model, tmp_path / "before.gguf", QuantiseSettings(to="gguf:q8_0"))
+    write_json(model / "simulator.json", {**SIMULATOR, "gate": {"accepted": True}})
+    assert quantise(model, tmp_path / "before.gguf", QuantiseSettings(to="gguf:q8_0"))["done_before"]
+    quantise(model, tmp_path / "after.gguf", QuantiseSettings(to="gguf:q4_0"))
+    assert "gate" not in (read_simulator(tmp_path / "after.gguf") or {"gate": None})
 
 
 def test_what_others_made_is_not_written_over(folder: Path, tmp_path: Path) -> None:

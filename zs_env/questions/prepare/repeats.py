@@ -16,11 +16,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from zs_env.likeness import stem_of, words_of
+from zs_env.likeness import near_repeats, stem_of, words_of
 from zs_env.questions.prepare.checking import YES_NO
 from zs_env.rewards import normalize_answer
 
-__all__ = ["ALIKE", "ALIKE_SAME_ANSWER", "TELLS_MORE", "Match", "NearQuestions", "components"]
+__all__ = ["ALIKE", "ALIKE_SAME_ANSWER", "TELLS_MORE", "Match", "NearQuestions", "components", "near_questions"]
 
 ALIKE_SAME_ANSWER = 0.65
 """From this likeness on, questions that share a golden answer (not yes or no) are near duplicates."""
@@ -120,6 +120,25 @@ class NearQuestions:
         shared = max(self._weights[word] for word in self._words[at] & self._words[other])
         own = min(max(self._weights[word] for word in words) for words in (one, two))
         return own > shared + TELLS_MORE
+
+
+def near_questions(questions: Sequence[str], answers: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
+    """For each question, the places of the earlier ones that it nearly repeats, by its words or by its shingles.
+
+    Args:
+        questions: The questions, in order.
+        answers: The golden answers of each.
+
+    Examples:
+        >>> near_questions(["who won the first battle", "the first battle, who won?", "why"], [["A"], ["a"], ["a"]])
+        [(), (0,), ()]
+    """
+    near = NearQuestions(questions, answers)
+    found = []
+    for at, by_shingles in enumerate(near_repeats(questions)):
+        found.append(tuple(sorted({*by_shingles, *(match.at for match in near.find(at))})))
+        near.add(at)
+    return found
 
 
 def components(num: int, pairs: Iterable[tuple[int, int]]) -> list[int]:

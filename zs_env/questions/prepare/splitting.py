@@ -15,8 +15,9 @@ def divide(items: Sequence[Item], groups: Sequence[int], shares: Mapping[str, fl
     """The split of each item.
 
     A group goes by the one of its questions whose id comes first. The groups of a data set are put in an order that a
-    hash of the seed and of that id draws, and cut where the shares end. So a share holds to within the size of a group
-    in each data set, and the order of the questions changes nothing.
+    hash of the seed and of that id draws, and cut where the shares end; where in its own part of that order a group
+    counts is drawn too, once for each data set, so that many small ones have the shares together. So a share holds to
+    within the size of a group in each data set, and the order of the questions changes nothing.
 
     Args:
         items: The questions.
@@ -34,11 +35,12 @@ def divide(items: Sequence[Item], groups: Sequence[int], shares: Mapping[str, fl
         first = min((items[at] for at in together), key=lambda item: item.id)
         strata.setdefault(first.data_source, []).append((_draw(seed, first.id), together))
     splits = [TRAIN] * len(items)
-    for stratum in strata.values():
+    for data_source, stratum in strata.items():
+        within = int.from_bytes(_draw(seed, f"data set {data_source}")[:8], "big") / 2**64
         total = sum(len(together) for _, together in stratum)
         done = 0
         for _, together in sorted(stratum):
-            name = _at((done + len(together) / 2) / total, shares)
+            name = _at((done + within * len(together)) / total, shares)
             for at in together:
                 splits[at] = name
             done += len(together)

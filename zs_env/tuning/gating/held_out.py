@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from zs_env.errors import ConfigError
-from zs_env.likeness import near_repeats, words_of
+from zs_env.likeness import words_of
 from zs_env.measuring.cases import Case
+from zs_env.questions.prepare.repeats import near_questions
 from zs_env.tuning.records import EXAMPLES, Example, read_records
+from zs_env.types import Question
 
 __all__ = ["TrainingData", "check_trained_on", "find_training", "read_training", "split_seen"]
 
@@ -23,12 +25,12 @@ class TrainingData:
     """What a simulator was trained on.
 
     Attributes:
-        questions: The text of each question, by its id.
+        questions: Each question, by its id.
         texts: What it was to write, an example each.
         fingerprint: A short hash of the file.
     """
 
-    questions: Mapping[str, str]
+    questions: Mapping[str, Question]
     texts: Sequence[str]
     fingerprint: str
 
@@ -66,11 +68,11 @@ def read_training(path: Path) -> TrainingData:
     Raises:
         ConfigError: The file can't be read, or holds nothing.
     """
-    questions: dict[str, str] = {}
+    questions: dict[str, Question] = {}
     texts: list[str] = []
     example: Example
     for example in read_records(path, EXAMPLES):
-        questions.setdefault(example.question.id, example.question.question)
+        questions.setdefault(example.question.id, example.question)
         texts.extend(message["content"] for message in example.completion)
     if not texts:
         raise ConfigError(f"{str(path)!r} holds no examples: give the folder that the simulator was trained on.")
@@ -110,17 +112,19 @@ def split_seen(
     Raises:
         ConfigError: Some of the questions are the very same as trained ones, or none stays.
     """
-    asked = {case.request.question.id: case.request.question.question for case in cases}
-    known = {words_of(text): text for text in training.questions.values()}
-    same = {one for one, text in asked.items() if words_of(text) in known}
+    asked = {case.request.question.id: case.request.question for case in cases}
+    trained = list({words_of(each.question): each for each in training.questions.values()}.values())
+    known = {words_of(each.question) for each in trained}
+    same = {one for one, each in asked.items() if words_of(each.question) in known}
     if same and not leave_out:
-        shown = "; ".join(asked[one] for one in sorted(same)[:3])
+        shown = "; ".join(asked[one].question for one in sorted(same)[:3])
         raise ConfigError(
             f"{len(same)} of {len(asked)} questions are ones that the simulator was trained on, as: {shown}. Ask "
             "held-out ones (questions_held_out.jsonl of `tune build`), or leave those out with --leave-out-seen."
         )
-    trained, others = list(known.values()), [one for one in asked if one not in same]
-    repeats = near_repeats([*trained, *(asked[one] for one in others)])[len(trained) :]
+    others = [one for one in asked if one not in same]
+    both = [*trained, *(asked[one] for one in others)]
+    repeats = near_questions([each.question for each in both], [each.golden_answers for each in both])[len(trained) :]
     near = {one for one, earlier in zip(others, repeats, strict=True) if any(place < len(trained) for place in earlier)}
     kept = [case for case in cases if case.request.question.id not in same | near]
     if not kept:

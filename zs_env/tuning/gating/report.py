@@ -133,6 +133,7 @@ def _table(simulators: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, l
         "copied": "documents that copy from the prompt",
         "memorised": "documents that copy words from the training text",
         "said_back": "documents that say back the query or question",
+        "short": "documents of fewer than five words",
         "failed": "searches that failed",
     }
     for name, title in rows.items():

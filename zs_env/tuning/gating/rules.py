@@ -30,6 +30,9 @@ class GateRules:
         min_similarity_ratio: The least query similarity of noisy searches, as a share of that of useful ones.
         max_repeated: The largest share of documents that nearly repeat one of the same search.
         max_repeated_elsewhere: The largest share of documents that nearly repeat another question's.
+        max_said_back: The largest share of documents that say back the whole query or question: noise that does would
+            be on topic and free of an answer, and say nothing.
+        max_short: The largest share of documents of fewer than five words.
         min_documents: The least share of the documents asked for that came.
         max_memorised: The largest share of documents that copy words from the training text; None for no such rule.
         min_questions: The fewest questions that both were asked: fewer tell too little.
@@ -42,6 +45,8 @@ class GateRules:
     min_similarity_ratio: float = 0.80
     max_repeated: float = 0.05
     max_repeated_elsewhere: float = 0.05
+    max_said_back: float = 0.10
+    max_short: float = 0.10
     min_documents: float = 0.80
     max_memorised: float | None = None
     min_questions: int = 20
@@ -102,6 +107,10 @@ def _rows(rules: GateRules, candidate: Mapping[str, Any], paired: Mapping[str, A
     yield _most("max_repeated", title, rules.max_repeated, candidate["repeated"])
     title = "documents that repeat another question's"
     yield _most("max_repeated_elsewhere", title, rules.max_repeated_elsewhere, candidate["repeated_elsewhere"])
+    title = "documents that say back the query or question"
+    yield _most("max_said_back", title, rules.max_said_back, candidate["said_back"])
+    title = "documents of fewer than five words"
+    yield _most("max_short", title, rules.max_short, candidate["short"])
     yield _least(
         "min_documents", "documents that came, of those asked for", rules.min_documents, candidate["documents"]
     )

@@ -132,6 +132,15 @@ def test_groups_stay_together_and_shares_hold(data):
     assert divide(moved, regrouped, shares, seed=3) == [splits[at] for at in order]
 
 
+def test_many_small_data_sets_have_the_shares_together():
+    items = [item(f"question {at}?", data_source=f"set {at}") for at in range(1_000)]
+    give_ids(items)
+    counts = Counter(divide(items, range(1_000), {"train": 0.8, "dev": 0.1, "test": 0.1}, seed=0))
+    assert counts["train"] == pytest.approx(800, abs=50)
+    assert counts["dev"] == pytest.approx(100, abs=40)
+    assert counts["test"] == pytest.approx(100, abs=40)
+
+
 def test_another_seed_divides_otherwise():
     items = [item(f"question {at}?") for at in range(100)]
     give_ids(items)

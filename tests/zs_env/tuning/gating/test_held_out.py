@@ -55,6 +55,15 @@ def test_nearly_the_same_question_is_left_out(tmp_path: Path) -> None:
     assert left_out == {"the same": 0, "nearly the same": 1, "an id shared, but other words": 1}
 
 
+def test_the_same_in_other_words_is_left_out(tmp_path: Path) -> None:
+    trained = [("9", "who won the battle of the first battle of bull run")]
+    data = read_training(write_training(tmp_path, trained))
+    asked = [*ASKED, {"id": "4", "question": "who won the 1st battle of bull run", "answer": "x"}]
+    kept, left_out = split_seen(held_out_cases(tmp_path, asked), data)
+    assert {case.request.question.id for case in kept} == {"1", "2", "3"}
+    assert left_out["nearly the same"] == 1
+
+
 def test_nothing_left_to_ask(tmp_path: Path) -> None:
     data = read_training(write_training(tmp_path, [(row["id"], row["question"]) for row in ASKED]))
     with pytest.raises(ConfigError, match="All 3 questions"):

@@ -35,7 +35,7 @@ def missed(folder: Path, candidate: Write, reference: Write = leaking, **rules: 
 def test_a_simulator_that_does_well_meets_every_rule(tmp_path: Path) -> None:
     met = verdicts(tmp_path, well)
     assert met == dict.fromkeys(met, True)
-    assert len(met) == 9
+    assert len(met) == 11
 
 
 def test_one_that_is_no_better_than_the_prompted_model_is_refused(tmp_path: Path) -> None:
@@ -72,6 +72,25 @@ def test_repeats_within_a_search_and_across_questions(tmp_path: Path) -> None:
         return [well(request)[0], same]
 
     assert missed(tmp_path, alike) == ["max_repeated_elsewhere"]
+
+
+def test_the_query_said_back_is_no_noise(tmp_path: Path) -> None:
+    def copying(request: SearchRequest) -> list[str]:
+        if request.quality == "useful":
+            return well(request)
+        return [request.query, " ".join(reversed(request.query.split()))]
+
+    assert missed(tmp_path, copying) == ["max_said_back"]
+
+
+def test_names_alone_are_no_documents(tmp_path: Path) -> None:
+    def naming(request: SearchRequest) -> list[str]:
+        place = place_of(request)
+        if request.quality == "useful":
+            return [f"{place} {CAPITALS[place]}", CAPITALS[place]]
+        return [place, f"capital {place} {PLACES.index(place)}"]
+
+    assert missed(tmp_path, naming) == ["max_short"]
 
 
 def test_what_failed_counts_against_the_simulator(tmp_path: Path) -> None:
