@@ -193,3 +193,17 @@ def test_a_missing_package_is_named(module: str, name: str, tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingPackageError, match=r"zerosearch-env\[domain\]"):
         read_file(folder / name)
+
+
+def test_a_pdf_with_an_empty_page_is_read(tmp_path: Path) -> None:
+    page = fpdf.FPDF()
+    for text in ("The turbine was designed by Linda Vogel in Hamar.", "", "Its warranty lasts 24 months."):
+        page.add_page()
+        page.set_font("helvetica", size=12)
+        if text:
+            page.multi_cell(0, 8, text)
+    page.output(str(tmp_path / "a.pdf"))
+    assert blocks(read_pdf((tmp_path / "a.pdf").read_bytes())) == [
+        "The turbine was designed by Linda Vogel in Hamar.",
+        "Its warranty lasts 24 months.",
+    ]
