@@ -64,6 +64,31 @@ def test_html_gives_the_main_part_without_what_stands_around_it() -> None:
     assert text.num_code_blocks == 1
 
 
+def test_the_main_part_stays_whatever_stands_around_it_is_called() -> None:
+    said = "The valve was designed by Marie Kowalski in 1987, and it opens at 12 bar."
+    sphinx = (
+        '<body class="wy-body-for-nav"><nav class="wy-nav-side">Menu</nav><section class="wy-nav-content-wrap">'
+        f'<div class="wy-nav-content"><div role="main"><h1>Valve</h1><p>{said}</p></div></div></section></body>'
+    )
+    wrapped = (
+        f'<body><div class="page has-sidebar"><div class="sidebar">Links</div><div><p>{said}</p></div></div></body>'
+    )
+    menu = f'<body><div class="menu">{"Links to other pages " * 9}</div><main><p>{said}</p></main></body>'
+    for page in (sphinx, wrapped, menu):
+        assert blocks(read_html(page.encode())) == [said]
+
+
+def test_breaks_part_words_and_rows_of_html_keep_code() -> None:
+    page = (
+        "<article><p>14 Harbour Street<br>Bergen</p><table><thead><tr><td>flag</td><td>what it is</td></tr></thead>"
+        "<tr><td><code>--depth</code></td><td><p>how deep</p><p>it looks</p></td></tr></table></article>"
+    )
+    assert blocks(read_html(page.encode())) == [
+        "14 Harbour Street Bergen",
+        "flag: `--depth`; what it is: how deep it looks",
+    ]
+
+
 def test_html_is_read_in_the_encoding_that_it_tells() -> None:
     page = '<html><head><meta charset="iso-8859-1"></head><body><p>Das Gebäude steht hier, und niemand sieht es an.</p>'
     assert blocks(read_html(page.encode("latin-1"))) == ["Das Gebäude steht hier, und niemand sieht es an."]
