@@ -19,7 +19,10 @@ _ABBREVIATIONS = words_set(
 )
 _END = re.compile(r"[.!?…。！？][\"'”’)\]]*(?=\s)|[。！？]")
 _SPACES = re.compile(r"[ \t\r\f\v\u00a0\u2000-\u200a\u202f\u3000]+")
+_SIGN = re.compile(r"\S")
 _WORD_BEFORE = re.compile(r"([\w.]+)$")
+_LONGEST = 100
+"""An abbreviation is shorter: no more than this before a full stop is looked at."""
 _OPENED = re.compile(r"(?<=\w)\( ?(?=\w)|(?<=\w) \( (?=\w)")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])- (?=[^\W\d_])")
 
@@ -48,7 +51,7 @@ def sentences_of(text: str) -> list[str]:
     found: list[str] = []
     start = 0
     for end in _END.finditer(text):
-        if end[0][0] == "." and not _ends_sentence(text[start : end.start()], text[end.end() :]):
+        if end[0][0] == "." and not _ends_sentence(text, max(start, end.start() - _LONGEST), end):
             continue
         found.append(text[start : end.end()].strip())
         start = end.end()
@@ -56,11 +59,11 @@ def sentences_of(text: str) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def _ends_sentence(before: str, after: str) -> bool:
-    rest = after.lstrip()
-    if rest[:1].islower():
+def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
+    following = _SIGN.search(text, end.end())
+    if following is not None and following[0].islower():
         return False
-    word = _WORD_BEFORE.search(before)
+    word = _WORD_BEFORE.search(text[start : end.start()])
     if word is None:
         return True
     last = word[1]

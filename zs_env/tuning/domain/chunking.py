@@ -99,10 +99,10 @@ def _fitting(block: str, max_words: int) -> Iterator[str]:
         if current and len(current) + len(words) > max_words:
             yield " ".join(current)
             current = []
-        while len(words) > max_words:
-            yield " ".join(words[:max_words])
-            words = words[max_words:]
-        current += words
+        whole = (len(words) - 1) // max_words * max_words
+        for start in range(0, whole, max_words):
+            yield " ".join(words[start : start + max_words])
+        current += words[whole:]
     if current:
         yield " ".join(current)
 

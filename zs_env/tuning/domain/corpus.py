@@ -11,9 +11,11 @@ from zs_env.engines.retrieval.corpus import read_passages
 from zs_env.errors import ConfigError
 from zs_env.files import write_text
 
-__all__ = ["CORPUS", "Passage", "read_corpus", "write_corpus"]
+__all__ = ["CORPUS", "TRAIN_CORPUS", "Passage", "read_corpus", "write_corpus"]
 
 CORPUS = "corpus.jsonl"
+TRAIN_CORPUS = "corpus_train.jsonl"
+"""The passages that a simulator may learn from: those of no document with questions of dev or test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from zs_env.tuning.domain.asking import Asked, ask_model
 from zs_env.tuning.domain.candidates import Candidate
 from zs_env.tuning.domain.choosing import Chosen, Tally, choose
 from zs_env.tuning.domain.cloze import cloze_candidates
-from zs_env.tuning.domain.corpus import CORPUS, Passage, read_corpus, write_corpus
+from zs_env.tuning.domain.corpus import CORPUS, TRAIN_CORPUS, Passage, read_corpus, write_corpus
 from zs_env.tuning.domain.encyclopedic import encyclopedic_candidates
 from zs_env.tuning.domain.prose import prose_candidates
 from zs_env.tuning.domain.reports import done_before, write_report
@@ -103,6 +103,8 @@ def make_questions(
 ) -> dict[str, Any]:
     """Make `questions.jsonl` and its report `questions.json` from a folder's `corpus.jsonl`.
 
+    `corpus_train.jsonl` beside them lacks the documents of dev and test: a simulator learns from searches in it.
+
     Args:
         folder: The domain's folder.
         settings: How.
@@ -128,7 +130,7 @@ def make_questions(
     asked_of = None if model is None else {**model.identity, "limit": limit}
     told = {**asdict(settings), "corpus": corpus_fingerprint(corpus), "model": asked_of}
     before = done_before(folder / REPORT, SCHEMA, told, again=again)
-    if before is not None and (folder / QUESTIONS).is_file():
+    if before is not None and (folder / QUESTIONS).is_file() and (folder / TRAIN_CORPUS).is_file():
         return {**before, "is_new": False}
     whole = {passage.id: passage for passage in read_corpus(corpus)}
     candidates = list(rule_candidates(list(whole.values()), settings.rules))
@@ -165,6 +167,8 @@ def make_questions(
             f"None of {len(candidates):,} candidates from {len(whole):,} passages holds ({dict(tally.counts)}): take "
             "other rules, or let a model write questions (--llm-url and --llm-model)."
         )
+    held_out = {row["metadata"]["source"] for row in rows if row["metadata"]["split"] != "train"}
+    write_corpus(folder / TRAIN_CORPUS, [passage for passage in whole.values() if passage.source not in held_out])
     write_text(folder / QUESTIONS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     report = {**_report(rows, candidates, tally, len(whole)), "asked": None if asked is None else dict(asked.counts)}
     return {**write_report(folder / REPORT, SCHEMA, told, report), "is_new": True}

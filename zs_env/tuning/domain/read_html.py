@@ -31,6 +31,7 @@ _AROUND = re.compile(
 )
 _BLOCKS = ("p", "li", "dt", "dd", "blockquote", "figcaption", "caption", "summary")
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_NEVER_AROUND = ("html", "body", "main", "article")
 _MIN_MAIN_CHARS = 40
 
 
@@ -53,16 +54,31 @@ def read_html(data: bytes, *, with_code: bool = False) -> Text:
     for tag in page.find_all(_OUTSIDE):
         if tag.name != "header" or tag.find_parent(("article", "main")) is None:
             tag.extract()
+    max_chars = None if _main_of(page) is not None else len(_said(page)) / 2
     for tag in page.find_all(True):
-        if tag.parent is not None and tag.name not in ("html", "body", "main", "article") and _is_around(tag):
+        if tag.parent is not None and tag.name not in _NEVER_AROUND and _is_around(tag) and not _holds(tag, max_chars):
             tag.extract()
     mains = [page.find("article"), page.find("main"), page.find(attrs={"role": "main"}), page.body]
+    for tag in page.find_all(("br", *_BLOCKS, *_HEADINGS)):
+        tag.insert_before(" ")
     main = next((tag for tag in mains if tag is not None and len(_said(tag)) >= _MIN_MAIN_CHARS), None)
     if main is None:
         raise UnreadableError("it holds no text")
     reader = _Reader(with_code)
     reader.read(main)
     return reader.text(title)
+
+
+def _main_of(tag: Any) -> Any:
+    return tag.find(["main", "article"]) or tag.find(attrs={"role": "main"})
+
+
+def _holds(tag: Any, max_chars: float | None) -> bool:
+    """Whether the main part is in a tag, whatever its name says, as in `<div class="wy-nav-content">`.
+
+    On a page that doesn't tell its main part, that is a tag with most of the text.
+    """
+    return _main_of(tag) is not None if max_chars is None else len(_said(tag)) > max_chars
 
 
 def _is_around(tag: Any) -> bool:
@@ -95,12 +111,12 @@ class _Reader:
             self._num_code_blocks += 1
             if not self._with_code:
                 code.extract()
-        for table in main.find_all("table"):
-            if table.find("table") is None and table.find("pre") is None:
-                self._lay_out(table)
         for inline in main.find_all("code"):
             if inline.find_parent("pre") is None:
                 inline.replace_with(f"`{_said(inline)}`")
+        for table in main.find_all("table"):
+            if table.find("table") is None and table.find("pre") is None:
+                self._lay_out(table)
         loose: list[str] = []
         for node in main.descendants:
             name = getattr(node, "name", None)
@@ -123,7 +139,7 @@ class _Reader:
         """Make a table's rows paragraphs that name their columns."""
         rows = [[_said(cell) for cell in row.find_all(("th", "td"))] for row in table.find_all("tr")]
         first = table.find("tr")
-        has_header = first is not None and first.find("td") is None
+        has_header = first is not None and (first.find("td") is None or first.find_parent("thead") is not None)
         header = rows[0] if rows and has_header else []
         lines = [
             "; ".join(

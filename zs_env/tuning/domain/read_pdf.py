@@ -7,6 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from zs_env.errors import require
 from zs_env.tuning.domain.sections import Section, Text, UnreadableError
@@ -91,7 +92,7 @@ def paragraphs_of_lines(lines: Sequence[str]) -> list[str]:
     width = max((len(line) for line in lines), default=0)
     found: list[str] = []
     current = ""
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in zip_longest(lines, lines[1:], fillvalue=""):
         if not line:
             found.append(current)
             current = ""

@@ -64,7 +64,7 @@ def read_text(text: str, *, with_code: bool = False, is_rst: bool = False) -> Te
 
 def _joined(lines: list[str], is_rst: bool) -> list[str]:
     """A paragraph on one line; list items on lines of their own."""
-    found: list[str] = []
+    found: list[list[str]] = []
     for line in lines:
         if _RULE.match(line):
             continue
@@ -74,7 +74,6 @@ def _joined(lines: list[str], is_rst: bool) -> list[str]:
             said = _LINK.sub(lambda match: match[1] or match[2], _ROLE.sub(lambda m: f"`{m[1] or m[2] or ''}`", said))
             said = re.sub(r"::\s*$", ":", said)
         if item or not found:
-            found.append(" ".join(said.split()))
-        else:
-            found[-1] = f"{found[-1]} {' '.join(said.split())}"
-    return [line for line in found if line]
+            found.append([])
+        found[-1] += said.split()
+    return [" ".join(words) for words in found if words]

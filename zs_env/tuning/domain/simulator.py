@@ -18,7 +18,7 @@ from typing import Any
 
 from zs_env.errors import ConfigError
 from zs_env.files import write_json
-from zs_env.tuning.domain.corpus import CORPUS
+from zs_env.tuning.domain.corpus import CORPUS, TRAIN_CORPUS
 from zs_env.tuning.domain.questions import QUESTIONS
 from zs_env.tuning.domain.reports import read_report
 
@@ -96,14 +96,14 @@ def plan_steps(folder: Path, settings: SimulatorSettings) -> list[Step]:
     """The commands that make a domain's simulator, in order.
 
     Args:
-        folder: The domain's folder, with `corpus.jsonl` and `questions.jsonl`.
+        folder: The domain's folder, with `corpus.jsonl`, `questions.jsonl` and `corpus_train.jsonl`.
         settings: How it is made.
 
     Raises:
         ConfigError: A file is missing, or the questions lack a split.
     """
-    questions, corpus = folder / QUESTIONS, folder / CORPUS
-    for path, step in ((corpus, "passages"), (questions, "questions")):
+    questions, corpus = folder / QUESTIONS, folder / TRAIN_CORPUS
+    for path, step in ((folder / CORPUS, "passages"), (questions, "questions"), (corpus, "questions")):
         if not path.is_file():
             raise ConfigError(f"There is no {path}: run `tune domain {step}` first.")
     collected, labelled, sft = folder / "collected.jsonl", folder / "labelled.jsonl", folder / "sft"

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zs_env.errors import ConfigError
 from zs_env.tuning.domain.chunking import ChunkSettings, chunks_of, looks_english, noise_of
+from zs_env.tuning.domain.read_text import read_text
 from zs_env.tuning.domain.sections import Section
 from zs_env.tuning.sentences import sentences_of
 
@@ -65,3 +68,12 @@ def test_bounds_are_checked() -> None:
 )
 def test_sentences_end_where_people_end_them(text: str, count: int) -> None:
     assert len(sentences_of(text)) == count
+
+
+def test_large_files_of_one_paragraph_take_linear_time() -> None:
+    lines = "\n".join(f"Line {number} says that machine {number % 7} was restarted." for number in range(60_000))
+    start = time.process_time()
+    chunks = list(chunks_of(read_text(lines).sections, ChunkSettings()))
+    chunks += chunks_of(read_text("word " * 300_000).sections, ChunkSettings())
+    assert len(chunks) > 6_000
+    assert time.process_time() - start < 20

@@ -64,6 +64,31 @@ def test_html_gives_the_main_part_without_what_stands_around_it() -> None:
     assert text.num_code_blocks == 1
 
 
+def test_the_main_part_stays_whatever_stands_around_it_is_called() -> None:
+    said = "The valve was designed by Marie Kowalski in 1987, and it opens at 12 bar."
+    sphinx = (
+        '<body class="wy-body-for-nav"><nav class="wy-nav-side">Menu</nav><section class="wy-nav-content-wrap">'
+        f'<div class="wy-nav-content"><div role="main"><h1>Valve</h1><p>{said}</p></div></div></section></body>'
+    )
+    wrapped = (
+        f'<body><div class="page has-sidebar"><div class="sidebar">Links</div><div><p>{said}</p></div></div></body>'
+    )
+    menu = f'<body><div class="menu">{"Links to other pages " * 9}</div><main><p>{said}</p></main></body>'
+    for page in (sphinx, wrapped, menu):
+        assert blocks(read_html(page.encode())) == [said]
+
+
+def test_breaks_part_words_and_rows_of_html_keep_code() -> None:
+    page = (
+        "<article><p>14 Harbour Street<br>Bergen</p><table><thead><tr><td>flag</td><td>what it is</td></tr></thead>"
+        "<tr><td><code>--depth</code></td><td><p>how deep</p><p>it looks</p></td></tr></table></article>"
+    )
+    assert blocks(read_html(page.encode())) == [
+        "14 Harbour Street Bergen",
+        "flag: `--depth`; what it is: how deep it looks",
+    ]
+
+
 def test_html_is_read_in_the_encoding_that_it_tells() -> None:
     page = '<html><head><meta charset="iso-8859-1"></head><body><p>Das Gebäude steht hier, und niemand sieht es an.</p>'
     assert blocks(read_html(page.encode("latin-1"))) == ["Das Gebäude steht hier, und niemand sieht es an."]
@@ -193,3 +218,17 @@ def test_a_missing_package_is_named(module: str, name: str, tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingPackageError, match=r"zerosearch-env\[domain\]"):
         read_file(folder / name)
+
+
+def test_a_pdf_with_an_empty_page_is_read(tmp_path: Path) -> None:
+    page = fpdf.FPDF()
+    for text in ("The turbine was designed by Linda Vogel in Hamar.", "", "Its warranty lasts 24 months."):
+        page.add_page()
+        page.set_font("helvetica", size=12)
+        if text:
+            page.multi_cell(0, 8, text)
+    page.output(str(tmp_path / "a.pdf"))
+    assert blocks(read_pdf((tmp_path / "a.pdf").read_bytes())) == [
+        "The turbine was designed by Linda Vogel in Hamar.",
+        "Its warranty lasts 24 months.",
+    ]

@@ -9,6 +9,7 @@ import pytest
 from tests.zs_env.tuning.domain.library import ARTICLES, write_rows
 from zs_env.__main__ import main, parser
 from zs_env.errors import ConfigError
+from zs_env.tuning.domain.corpus import read_corpus
 from zs_env.tuning.domain.questions import QuestionSettings, make_questions
 from zs_env.tuning.domain.simulator import SimulatorSettings, Step, plan_steps, run_steps
 
@@ -45,7 +46,7 @@ class Commands:
 def test_steps_hand_on_what_they_made(domain: Path) -> None:
     steps = {step.name: step for step in plan_steps(domain, SETTINGS)}
     assert list(steps) == ["collect", "label", "build", "train", "quantise", "gate"]
-    assert f"--search-option corpus={domain / 'corpus.jsonl'}" in steps["collect"].command
+    assert f"--search-option corpus={domain / 'corpus_train.jsonl'}" in steps["collect"].command
     assert "--persona 'Danish culture'" in steps["build"].command
     assert steps["train"].arguments[-2:] == ("--minutes", "3")
     assert "--split train" in steps["collect"].command
@@ -67,6 +68,20 @@ def test_all_steps_are_flags_that_the_commands_take(domain: Path) -> None:
 def test_first_steps_run(domain: Path) -> None:
     for step in plan_steps(domain, SETTINGS)[:3]:
         assert main(step.arguments) == 0
+
+
+def test_nothing_of_a_document_that_is_held_out_is_collected_or_learned(domain: Path) -> None:
+    rows = [json.loads(line) for line in (domain / "questions.jsonl").read_text().splitlines()]
+    held_out = {row["metadata"]["source"] for row in rows if row["metadata"]["split"] != "train"}
+    passages = read_corpus(domain / "corpus.jsonl")
+    assert held_out
+    assert read_corpus(domain / "corpus_train.jsonl") == [one for one in passages if one.source not in held_out]
+    for step in plan_steps(domain, SETTINGS)[:3]:
+        assert main(step.arguments) == 0
+    learned = "".join(path.read_text() for path in (domain / "collected.jsonl", domain / "sft" / "train.jsonl"))
+    for passage in passages:
+        if passage.source in held_out:
+            assert passage.text[:60] not in learned
 
 
 def test_done_steps_are_passed_over_and_a_change_runs_what_stands_behind_it(domain: Path) -> None:
