@@ -94,6 +94,7 @@ def run(options: argparse.Namespace) -> None:
             raise ConfigError(
                 f"{options.out} was built otherwise: {_difference(found, asked)}. --force builds it anew."
             )
+        _check_whole(options.out, found)
         print(f"{options.out} is built already")
         record = found
     else:
@@ -237,6 +238,18 @@ def _read(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _check_whole(folder: Path, record: Mapping[str, Any]) -> None:
+    """See that the examples are those that were built."""
+    for name, told in record["fingerprints"].items():
+        path = folder / f"{name}.jsonl"
+        here = _fingerprint(list(read_records(path, EXAMPLES)))
+        if here != told:
+            raise ConfigError(
+                f"{path} isn't what was built (its fingerprint is {here}, and build.json says {told}): --force builds "
+                "it anew."
+            )
 
 
 def _difference(found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ _RULES = {
     "min_noisy_free_gain": "their share less the prompted model's, at least",
     "min_useful_holding": "useful searches holding an answer, at least",
     "min_similarity_ratio": "query similarity, noisy / useful, at least",
+    "min_useful_similarity": "query similarity of useful searches, by the prompted model's, at least",
     "max_repeated": "documents that repeat one of the same search, at most",
     "max_repeated_elsewhere": "documents that repeat another question's, at most",
     "max_said_back": "documents that say back the query or question, at most",
@@ -202,8 +203,14 @@ def _finish(options: argparse.Namespace, report: dict[str, Any], model: Path | N
 def _verdict(report: Mapping[str, Any]) -> dict[str, Any]:
     """What is said beside the simulator."""
     figures = report["simulators"]["candidate"]["figures"]
+    held_out = report["questions"]["held_out"]
     return {
         "accepted": True,
+        "held_out": "not checked"
+        if held_out is None
+        else "checked"
+        if held_out.get("is_what_it_says")
+        else "checked against data that the simulator doesn't name",
         "against": report["simulators"]["reference"]["title"],
         "questions": {name: report["questions"][name] for name in ("source", "fingerprint", "num_asked")},
         "separation_gain": report["paired"]["reference"]["separation"]["gain"],

@@ -48,6 +48,15 @@ def test_the_same_again_is_done_and_another_is_refused(tmp_path: Path, capsys: p
     assert (tmp_path / "sft" / "train.jsonl").read_bytes() != before
 
 
+def test_examples_that_were_changed_are_not_built_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build(tmp_path) == 0
+    path = tmp_path / "sft" / "train.jsonl"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    assert build(tmp_path) != 0
+    assert "isn't what was built" in capsys.readouterr().err
+    assert build(tmp_path, "--force") == 0
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "sft").mkdir()
     (tmp_path / "sft" / "mine.txt").write_text("mine")

@@ -180,7 +180,7 @@ def test_questions_of_the_training_are_refused(
     assert main([*given, "--leave-out-seen"]) == 0
     shown = capsys.readouterr().out
     assert "23 questions of questions_held_out.jsonl" in shown
-    assert "the 1 questions of the training aren't among them; left out of those drawn (the same: 1)" in shown
+    assert "the 1 questions of the data given (the simulator names no other) aren't among them; left out" in shown
     assert main([*given, "--data", "none"]) == 0
     assert "**not seen whether they were held out" in capsys.readouterr().out
 

@@ -115,7 +115,8 @@ def _asked(report: Mapping[str, Any]) -> str:
         told.append("**not seen whether they were held out of the training**")
     else:
         why = ", ".join(f"{why}: {count}" for why, count in held_out["left_out"].items() if count)
-        told.append(f"the {held_out['num_trained']} questions of the training aren't among them")
+        whose = "the training" if held_out.get("is_what_it_says") else "the data given (the simulator names no other)"
+        told.append(f"the {held_out['num_trained']} questions of {whose} aren't among them")
         told += [f"left out of those drawn ({why})"] if why else []
     return "; ".join(told) + "."
 

@@ -28,6 +28,8 @@ class GateRules:
         min_noisy_free_gain: By how much that share must at least be above the prompted model's; 0 is as good as it.
         min_useful_holding: The least share of useful searches that hold an answer.
         min_similarity_ratio: The least query similarity of noisy searches, as a share of that of useful ones.
+        min_useful_similarity: The least query similarity of useful searches, as a share of the prompted model's: noise
+            is held against useful documents, so those must be on the topic themselves.
         max_repeated: The largest share of documents that nearly repeat one of the same search.
         max_repeated_elsewhere: The largest share of documents that nearly repeat another question's.
         max_said_back: The largest share of documents that say back the whole query or question: noise that does would
@@ -43,6 +45,7 @@ class GateRules:
     min_noisy_free_gain: float = 0.0
     min_useful_holding: float = 0.85
     min_similarity_ratio: float = 0.80
+    min_useful_similarity: float = 0.50
     max_repeated: float = 0.05
     max_repeated_elsewhere: float = 0.05
     max_said_back: float = 0.10
@@ -61,7 +64,10 @@ class GateRules:
             if item.name == "min_questions" and (value != int(value) or value < 2):
                 raise ConfigError(f"min_questions must be a whole number of at least 2; got {value!r}.")
             least, most = (-1.0, 1.0) if item.name.endswith("_gain") else (0.0, 1.0)
-            if item.name not in ("min_questions", "min_similarity_ratio") and not least <= value <= most:
+            if (
+                item.name not in ("min_questions", "min_similarity_ratio", "min_useful_similarity")
+                and not least <= value <= most
+            ):
                 raise ConfigError(f"{item.name} must be in [{least:g}, {most:g}]; got {value!r}.")
 
 
@@ -103,6 +109,8 @@ def _rows(rules: GateRules, candidate: Mapping[str, Any], paired: Mapping[str, A
     yield _least("min_useful_holding", title, rules.min_useful_holding, candidate["useful_holding"])
     title = "query similarity, noisy / useful"
     yield _least("min_similarity_ratio", title, rules.min_similarity_ratio, candidate["similarity_ratio"])
+    title = "query similarity of useful searches, by the prompted model's"
+    yield _least("min_useful_similarity", title, rules.min_useful_similarity, paired["useful_similarity"])
     title = "documents that repeat one of the same search"
     yield _most("max_repeated", title, rules.max_repeated, candidate["repeated"])
     title = "documents that repeat another question's"

@@ -35,7 +35,7 @@ def missed(folder: Path, candidate: Write, reference: Write = leaking, **rules: 
 def test_a_simulator_that_does_well_meets_every_rule(tmp_path: Path) -> None:
     met = verdicts(tmp_path, well)
     assert met == dict.fromkeys(met, True)
-    assert len(met) == 11
+    assert len(met) == 12
 
 
 def test_one_that_is_no_better_than_the_prompted_model_is_refused(tmp_path: Path) -> None:
@@ -50,6 +50,17 @@ def test_noise_for_every_search_separates_nothing(tmp_path: Path) -> None:
         return [f"{place_of(request)} has {PLACES.index(place_of(request))} {request.quality} capital parks."]
 
     assert missed(tmp_path, only_noise) == ["min_separation_gain", "min_useful_holding", "min_documents"]
+
+
+def test_useful_documents_that_stray_as_far_as_noise_does(tmp_path: Path) -> None:
+    def wandering(request: SearchRequest) -> list[str]:
+        answer = request.question.golden_answers[0] if request.quality == "useful" else "nobody"
+        far = (
+            "Cats and dogs and birds sleep in the shade of old ovens near tall walls while rain falls over quiet hills"
+        )
+        return [f"{far} {request.seed % 9973 + n} with {answer}." for n in range(2)]
+
+    assert "min_useful_similarity" in missed(tmp_path, wandering)
 
 
 def test_noise_off_the_topic(tmp_path: Path) -> None:
