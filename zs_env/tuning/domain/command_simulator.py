@@ -43,6 +43,7 @@ def add_parsers(steps: Any) -> None:
         metavar=("STEP", "FLAGS"),
         help=f"further flags of {', '.join(STEP_NAMES)}, as --with train '--minutes 30 --lora-rank 8'",
     )
+    add("--again", action="store_true", help="do again what was done with other flags, or on files that changed")
     add("--dry-run", action="store_true", help="print the commands, and run none")
     parser.set_defaults(run=simulator)
     parser = steps.add_parser(
