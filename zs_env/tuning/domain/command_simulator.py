@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zs_env.command_options import search_option
 from zs_env.errors import ConfigError
+from zs_env.questions import load_questions
 from zs_env.tuning.domain.environment import BM25, SIMULATED, EnvironmentSettings, write_environment
+from zs_env.tuning.domain.questions import QUESTIONS
 from zs_env.tuning.domain.simulator import LEDGER, STEP_NAMES, SimulatorSettings, plan_steps, run_steps
 
 __all__ = ["add_parsers", "environment", "simulator"]
@@ -39,6 +43,7 @@ def add_parsers(steps: Any) -> None:
         metavar=("STEP", "FLAGS"),
         help=f"further flags of {', '.join(STEP_NAMES)}, as --with train '--minutes 30 --lora-rank 8'",
     )
+    add("--again", action="store_true", help="do again what was done with other flags, or on files that changed")
     add("--dry-run", action="store_true", help="print the commands, and run none")
     parser.set_defaults(run=simulator)
     parser = steps.add_parser(
@@ -83,7 +88,9 @@ def simulator(options: argparse.Namespace) -> int:
         for step in steps:
             print(step.command)
         return 0
-    status = run_steps(steps, options.folder / LEDGER, _run, say=lambda line: print(line, flush=True))
+    status = run_steps(
+        steps, options.folder / LEDGER, _run, say=lambda line: print(line, flush=True), again=options.again
+    )
     if status == 0:
         print(f"The gate accepted it. Next: python -m zs_env tune domain environment {options.folder}")
     return status
@@ -111,16 +118,35 @@ def environment(options: argparse.Namespace) -> int:
     print("import json, gymnasium as gym, zs_env")
     print(f'env = gym.make("ZeroSearch-v0", **json.load(open("{(options.folder / SIMULATED).as_posix()}")))')
     print("observation, info = env.reset(seed=0)\n")
-    print(f"The same in training:\n\npython -m agents train {shlex.join(_flags(made))}")
+    print(f"The same in training:\n\npython -m agents train {shlex.join(_flags(made, options.folder))}")
     return 0
 
 
-def _flags(made: dict[str, Any]) -> list[str]:
-    """The options as flags of `python -m agents`."""
+def _flags(made: dict[str, Any], folder: Path) -> list[str]:
+    """The options as flags of `python -m agents`, which evaluates on questions that it doesn't train on."""
     flags = []
     for name in ("questions", "split", "search_mode", "simulation_llm", "base_url", "topk", "max_turns"):
         if name in made:
             flags += [f"--{name.replace('_', '-')}", str(made[name])]
+    held_out = next((name for name in ("dev", "test") if name != made["split"] and _has(folder, name)), None)
+    if held_out is not None:
+        flags += ["--eval-split", held_out]
     for name, value in made.get("search_options", {}).items():
-        flags += ["--search-option", f"{name}={value}"]
+        flags += ["--search-option", f"{name}={_toml(value)}"]
     return flags
+
+
+def _toml(value: Any) -> str:
+    """A value as `--search-option` reads it again: tables and what would be taken for something else as TOML."""
+    if isinstance(value, Mapping):
+        inner = (f"{json.dumps(name)} = {json.dumps(inner, ensure_ascii=False)}" for name, inner in value.items())
+        return f"{{{', '.join(inner)}}}"
+    plain = str(value)
+    return plain if search_option(f"name={plain}")[1] == value else json.dumps(value, ensure_ascii=False)
+
+
+def _has(folder: Path, split: str) -> bool:
+    try:
+        return bool(load_questions(folder / QUESTIONS, split))
+    except ConfigError:
+        return False

@@ -3,13 +3,14 @@
     collect → label → build → train → quantise → gate
 
 Each command goes on by itself where it was stopped. This one remembers which of them ended well, with which flags and
-on which files, and passes over those: a changed flag runs its command again, and what changes by it changes those
-behind it.
+on which files, and passes over those. One that left something with other flags, or on other files, is refused; with
+`again` what it left gets another name, and it is done again, as are those behind it that change by it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from zs_env.errors import ConfigError
-from zs_env.files import write_json
+from zs_env.files import remove, write_json
+from zs_env.questions import load_questions
 from zs_env.tuning.domain.corpus import CORPUS, TRAIN_CORPUS
 from zs_env.tuning.domain.questions import QUESTIONS
 from zs_env.tuning.domain.reports import read_report
+from zs_env.tuning.keeping import differences
+from zs_env.tuning.simulator_file import sidecar
 
 __all__ = ["LEDGER", "SCHEMA", "STEP_NAMES", "SimulatorSettings", "Step", "plan_steps", "run_steps"]
 
@@ -41,12 +45,14 @@ class Step:
         arguments: What stands behind `python -m zs_env`.
         inputs: Files and folders that it reads: it runs again when they change.
         outputs: What is there when it is done.
+        leaves: What else it leaves, or keeps while it runs: all of it gets another name before it is done anew.
     """
 
     name: str
     arguments: tuple[str, ...]
     inputs: tuple[Path, ...]
     outputs: tuple[Path, ...]
+    leaves: tuple[Path, ...] = ()
 
     @property
     def command(self) -> str:
@@ -106,6 +112,8 @@ def plan_steps(folder: Path, settings: SimulatorSettings) -> list[Step]:
     for path, step in ((folder / CORPUS, "passages"), (questions, "questions"), (corpus, "questions")):
         if not path.is_file():
             raise ConfigError(f"There is no {path}: run `tune domain {step}` first.")
+    for split in (settings.train_split, settings.gate_split):
+        load_questions(questions, split)
     collected, labelled, sft = folder / "collected.jsonl", folder / "labelled.jsonl", folder / "sft"
     model, gate = folder / "model", folder / "gate"
     gguf = folder / "simulator.gguf"
@@ -118,19 +126,27 @@ def plan_steps(folder: Path, settings: SimulatorSettings) -> list[Step]:
             (questions, corpus),
             (collected,),
             settings,
+            (folder / "collected.episodes.jsonl",),
         ),
         _step("label", [collected, "--by", "answer", "--out", labelled], (collected,), (labelled,), settings),
         _step("build", [labelled, "--persona", settings.persona, "--out", sft], (labelled,), (sft,), settings),
-        _step("train", ["--data", sft, "--model", settings.base_model, "--out", model], (sft,), (model,), settings),
+        _step(
+            "train",
+            ["--data", sft, "--model", settings.base_model, "--out", model],
+            (sft,),
+            (model,),
+            settings,
+            (folder / "model.partial",),
+        ),
     ]
     served = model
     if settings.quantise_to is not None:
         served = gguf
         arguments: list[str | Path] = ["--model", model, "--to", settings.quantise_to, "--out", gguf]
-        steps.append(_step("quantise", arguments, (model,), (gguf,), settings))
+        steps.append(_step("quantise", arguments, (model,), (gguf,), settings, (sidecar(gguf),)))
     judged: list[str | Path] = ["--model", served, "--against", settings.base_model, "--questions", questions]
     judged += ["--split", settings.gate_split, "--data", sft, "--out", gate]
-    steps.append(_step("gate", judged, (served, questions), (gate / "gate.json",), settings))
+    steps.append(_step("gate", judged, (served, questions), (gate / "gate.json",), settings, (gate,)))
     return steps
 
 
@@ -140,52 +156,89 @@ def _step(
     inputs: tuple[Path, ...],
     outputs: tuple[Path, ...],
     settings: SimulatorSettings,
+    leaves: tuple[Path, ...] = (),
 ) -> Step:
     whole = ("tune", name, *map(str, arguments), *settings.more.get(name, ()))
-    return Step(name=name, arguments=whole, inputs=inputs, outputs=outputs)
+    return Step(name=name, arguments=whole, inputs=inputs, outputs=outputs, leaves=leaves)
 
 
-def run_steps(steps: Sequence[Step], ledger: Path, run: Runner, *, say: Callable[[str], None]) -> int:
+def run_steps(
+    steps: Sequence[Step], ledger: Path, run: Runner, *, say: Callable[[str], None], again: bool = False
+) -> int:
     """Run the steps that aren't done, in order; stop at the first that fails.
 
     Args:
         steps: The steps.
-        ledger: Where it is kept what was done.
+        ledger: Where it is kept what was done, in the domain's folder.
         run: Runs a command, and returns its exit status.
         say: Is told each command before it runs.
+        again: Whether steps whose flags or files changed are done again.
 
     Returns:
         0, or the exit status of the step that failed.
+
+    Raises:
+        ConfigError: A step left something with other flags or on other files, and `again` isn't given.
     """
     report = read_report(ledger, SCHEMA) or {"schema": SCHEMA, "steps": {}}
-    done: dict[str, Any] = dict(report["steps"])
+    known: dict[str, Any] = dict(report["steps"])
+
+    def note(step: Step, is_done: bool) -> None:
+        known[step.name] = {**_trace(step, ledger.parent), "is_done": is_done}
+        write_json(ledger, {**report, "steps": known})
+
     for number, step in enumerate(steps, start=1):
         shown = f"[{number}/{len(steps)}] {step.name}"
-        if _is_done(step, done.get(step.name)):
-            say(f"{shown}: done before")
-            continue
+        before = known.get(step.name)
+        if before is not None and _is_same(before, step, ledger.parent):
+            if before["is_done"] and all(path.exists() for path in step.outputs):
+                say(f"{shown}: done before")
+                continue
+        elif before is not None:
+            _clear(step, before, ledger.parent, again)
+        note(step, False)
         say(f"{shown}: {step.command}")
         status = run(step.arguments)
+        if status == 1 and step.name == "gate":
+            say(f"{shown} refused the simulator: {step.outputs[0]} says why. What came before is done.")
+            return status
         if status:
-            done.pop(step.name, None)
-            write_json(ledger, {**report, "steps": done})
             say(f"{shown} ended with status {status}. The same command goes on with it; what came before is done.")
             return status
         missing = [str(path) for path in step.outputs if not path.exists()]
         if missing:
             raise ConfigError(f"`{step.command}` ended well, and {missing[0]} isn't there.")
-        done[step.name] = _trace(step)
-        write_json(ledger, {**report, "steps": done})
+        note(step, True)
     return 0
 
 
-def _trace(step: Step) -> dict[str, Any]:
-    """What a step was done with."""
-    return {"arguments": list(step.arguments), "inputs": [_fingerprint(path) for path in step.inputs]}
+def _trace(step: Step, folder: Path) -> dict[str, Any]:
+    """What a step is done with; the folder may be moved."""
+    inside = f"{folder}{os.sep}"
+    told = [argument.replace(inside, "") for argument in step.arguments]
+    return {"arguments": told, "inputs": {path.name: _fingerprint(path) for path in step.inputs}}
 
 
-def _is_done(step: Step, trace: Any) -> bool:
-    return all(path.exists() for path in step.outputs) and trace == _trace(step)
+def _is_same(before: Any, step: Step, folder: Path) -> bool:
+    now = _trace(step, folder)
+    return isinstance(before, Mapping) and all(before.get(name) == now[name] for name in now)
+
+
+def _clear(step: Step, before: Mapping[str, Any], folder: Path, again: bool) -> None:
+    """Give what a step left with other flags or files another name; it takes the place of what was put aside before."""
+    left = [path for path in dict.fromkeys((*step.leaves, *step.outputs)) if path.exists()]
+    if left and not again:
+        told = differences(before, _trace(step, folder))
+        raise ConfigError(
+            f"{left[0]} is there, and `{step.name}` was run with other flags or files: "
+            f"{'; '.join(line for line in told if not line.startswith('is_done')) or 'they changed'}. Give --again to "
+            "do it and what stands behind it again (what is there gets another name), or take another folder."
+        )
+    for path in left:
+        if path.exists():  # not within what was put aside just now
+            old = path.with_name(f"{path.name}.old")
+            remove(old)
+            path.replace(old)
 
 
 def _fingerprint(path: Path) -> str | None:

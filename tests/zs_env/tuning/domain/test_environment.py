@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import zs_env  # noqa: F401
 from tests.zs_env.engines.fault_server import FaultServer, documents
 from tests.zs_env.tuning.domain.library import ARTICLES, write_rows
 from zs_env.__main__ import main
+from zs_env.command_options import search_option
 from zs_env.engines.llm.prompts import load_prompts
 from zs_env.errors import ConfigError
 from zs_env.tuning.domain import environment_options, make
+from zs_env.tuning.domain.command_simulator import _toml
 from zs_env.tuning.domain.environment import EnvironmentSettings, write_environment
 from zs_env.tuning.domain.questions import QuestionSettings, make_questions
 
@@ -132,3 +135,19 @@ def test_the_command_shows_a_program_and_a_training(domain: Path, capsys: pytest
     spec = json.loads((domain / "environment.json").read_text())
     assert f'json.load(open("{(domain / "environment.json").as_posix()}"))' in line
     assert spec["search_options"] == {"persona": "Danish culture"}
+    assert "--split train" in out
+    assert "--eval-split dev" in out
+
+
+def test_the_flags_of_a_training_say_what_the_options_say(domain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prompts = {"sft_useful": 'Say "{query}"\nwell, {persona} é.', "sft_noisy": "Not {query}"}
+    tune(domain, persona="2024", prompts=prompts)
+    given = ["--base-url", "http://127.0.0.1:9/v1"]
+    assert main(["tune", "domain", "environment", str(domain), *given]) == 0
+    words = shlex.split(capsys.readouterr().out.rpartition("python -m ")[2])
+    flags = [words[place + 1] for place, word in enumerate(words) if word == "--search-option"]
+    spec = json.loads((domain / "environment.json").read_text())
+    assert dict(map(search_option, flags)) == spec["search_options"]
+    assert spec["search_options"]["persona"] == "2024"
+    assert _toml(prompts).count("\n") == 0
+    assert search_option(f"prompts={_toml(prompts)}") == ("prompts", prompts)

@@ -88,9 +88,9 @@ def test_done_steps_are_passed_over_and_a_change_runs_what_stands_behind_it(doma
     said: list[str] = []
     ledger = domain / "ledger.json"
 
-    def run(settings: SimulatorSettings, commands: Commands) -> int:
+    def run(settings: SimulatorSettings, commands: Commands, *, again: bool = False) -> int:
         said.clear()
-        return run_steps(plan_steps(domain, settings), ledger, commands.run, say=said.append)
+        return run_steps(plan_steps(domain, settings), ledger, commands.run, say=said.append, again=again)
 
     first = Commands(failing="train")
     assert run(SETTINGS, first) == 3
@@ -108,15 +108,48 @@ def test_done_steps_are_passed_over_and_a_change_runs_what_stands_behind_it(doma
 
     other = SimulatorSettings(persona="Danish culture", base_model="smollm2", more={"label": ["--seed", "1"]})
     changed = Commands()
-    run(other, changed)
-    assert changed.ran[0] == "label"
-    assert "build" in changed.ran
-    assert "collect" not in changed.ran
+    with pytest.raises(ConfigError, match=r"labelled.jsonl is there, and `label` was run with other .* Give --again"):
+        run(other, changed)
+    assert changed.ran == []
+    stopped = Commands(failing="train")
+    assert run(other, stopped, again=True) == 3
+    assert stopped.ran == ["label", "build", "train"]
+    assert (domain / "labelled.jsonl.old").is_file()
+    assert not (domain / "model").exists()
+    (domain / "model.partial").write_text("a checkpoint")
+    assert run(other, changed, again=True) == 0
+    assert changed.ran[0] == "train"
+    assert (domain / "model.partial").exists(), "a stopped training goes on, and isn't put aside"
+    assert {path.name for path in domain.glob("*.old")} >= {"labelled.jsonl.old", "sft.old", "model.old"}
+
+    moved = domain.with_name("moved")
+    domain.rename(moved)
+    commands = Commands()
+    assert run_steps(plan_steps(moved, other), moved / "ledger.json", commands.run, say=said.append) == 0
+    assert commands.ran == []
+    moved.rename(domain)
 
     (domain / "simulator.gguf").unlink()
     again = Commands()
     run(other, again)
     assert again.ran[0] == "quantise"
+
+
+def test_a_refusal_of_the_gate_is_no_invitation_to_go_on(domain: Path) -> None:
+    said: list[str] = []
+
+    def run(arguments: Sequence[str]) -> int:
+        return Commands().run(arguments) or int(arguments[1] == "gate")
+
+    assert run_steps(plan_steps(domain, SETTINGS), domain / "ledger.json", run, say=said.append) == 1
+    assert said[-1].startswith("[6/6] gate refused the simulator")
+
+
+def test_both_splits_are_looked_for_before_anything_is_done(domain: Path) -> None:
+    lines = (domain / "questions.jsonl").read_text().splitlines()
+    (domain / "questions.jsonl").write_text("".join(f"{line}\n" for line in lines if '"split": "train"' in line))
+    with pytest.raises(ConfigError, match="no split 'test'"):
+        plan_steps(domain, SETTINGS)
 
 
 def test_a_step_that_leaves_nothing_is_no_success(tmp_path: Path) -> None:
@@ -163,4 +196,4 @@ def test_a_flag_that_does_not_exist_ends_the_run_with_its_step(
     captured = capsys.readouterr()
     assert "--nonsense" in captured.err
     assert "collect ended with status 2" in captured.out
-    assert json.loads((domain / "simulator_steps.json").read_text())["steps"] == {}
+    assert not json.loads((domain / "simulator_steps.json").read_text())["steps"]["collect"]["is_done"]
