@@ -194,9 +194,10 @@ def run_steps(
             if before["is_done"] and all(path.exists() for path in step.outputs):
                 say(f"{shown}: done before")
                 continue
-        elif before is not None:
-            _clear(step, before, ledger.parent, again)
-        note(step, False)
+        elif before is not None or again:
+            _clear(step, before or {}, ledger.parent, again)
+        if before is not None or not _left(step):  # else others made it: its command says whether it is as asked for
+            note(step, False)
         say(f"{shown}: {step.command}")
         status = run(step.arguments)
         if status == 1 and step.name == "gate":
@@ -224,9 +225,13 @@ def _is_same(before: Any, step: Step, folder: Path) -> bool:
     return isinstance(before, Mapping) and all(before.get(name) == now[name] for name in now)
 
 
+def _left(step: Step) -> list[Path]:
+    return [path for path in dict.fromkeys((*step.leaves, *step.outputs)) if path.exists()]
+
+
 def _clear(step: Step, before: Mapping[str, Any], folder: Path, again: bool) -> None:
     """Give what a step left with other flags or files another name; it takes the place of what was put aside before."""
-    left = [path for path in dict.fromkeys((*step.leaves, *step.outputs)) if path.exists()]
+    left = _left(step)
     if left and not again:
         told = differences(before, _trace(step, folder))
         raise ConfigError(

@@ -135,6 +135,15 @@ def test_done_steps_are_passed_over_and_a_change_runs_what_stands_behind_it(doma
     assert again.ran[0] == "quantise"
 
 
+def test_what_others_left_is_refused_by_its_command_and_put_aside_if_asked(domain: Path) -> None:
+    (domain / "labelled.jsonl").write_text("of other settings")
+    steps, ledger = plan_steps(domain, SETTINGS), domain / "ledger.json"
+    for _ in range(2):
+        assert run_steps(steps, ledger, Commands(failing="label").run, say=lambda line: None) == 3
+    assert run_steps(steps, ledger, Commands().run, say=lambda line: None, again=True) == 0
+    assert (domain / "labelled.jsonl.old").read_text() == "of other settings"
+
+
 def test_a_refusal_of_the_gate_is_no_invitation_to_go_on(domain: Path) -> None:
     said: list[str] = []
 
