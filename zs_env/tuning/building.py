@@ -102,7 +102,7 @@ class Built:
     Attributes:
         train: Examples to learn from.
         held_out: Examples of questions that none of those is about.
-        questions: The searches of held-out questions, each question once, with a query.
+        questions: Of held-out questions, the first search that found a useful document.
         left_out: Why searches gave no useful or no noisy example, and how many.
     """
 
@@ -165,17 +165,23 @@ def build(searches: Sequence[LabelledSearch], settings: BuildSettings) -> Built:
             f"No example could be made of {len(searches)} searches ({reasons}). Collect over a corpus that holds the "
             "answers of more questions, or lower min_likeness."
         )
-    seen: set[str] = set()
-    for each in searches:
-        question = each.search.question
-        if (
-            question.id in held
-            and question.id not in seen
-            and find_matcher(tuple(question.golden_answers), question.question).excluded is None
-        ):
-            seen.add(question.id)
-            built.questions.append(each)
+    built.questions = list(_answered(searches, held).values())
+    unanswered = held - {each.search.question.id for each in built.questions}
+    built.left_out["held-out question: no useful document was found for it"] += len(unanswered)
     return built
+
+
+def _answered(searches: Iterable[LabelledSearch], held: set[str]) -> dict[str, LabelledSearch]:
+    """For each held-out question, its first search that found a useful document.
+
+    A simulator is judged by what it was made for: training has only such searches, and questions that the collected
+    documents know nothing of may be of quite another kind.
+    """
+    found: dict[str, LabelledSearch] = {}
+    for each in searches:
+        if each.search.question.id in held and any(label.quality == "useful" for label in each.labels):
+            found.setdefault(each.search.question.id, each)
+    return found
 
 
 def _first_of_each(searches: Iterable[LabelledSearch], most: int, left_out: Counter[str]) -> Iterator[LabelledSearch]:

@@ -150,6 +150,18 @@ def test_held_out_questions_say_nothing_in_other_words_that_the_others_say() -> 
     assert groups["1st"] == groups["2nd"]
 
 
+def test_a_simulator_is_judged_by_questions_that_the_documents_answer() -> None:
+    unknown = Question(id="unknown", question="Who painted the mill of Zwolle?", golden_answers=("Nobody Known",))
+    some = [*searches(), labelled(unknown, unknown.question, [passage(0), passage(1)], "unknown")]
+    for seed in range(20):
+        built = build(some, BuildSettings(min_likeness=0.0, held_out=0.5, balance=False, seed=seed))
+        assert "unknown" not in {each.search.question.id for each in built.questions}
+        if "unknown" not in {each.question.id for each in built.train}:
+            assert built.left_out["held-out question: no useful document was found for it"] == 1
+            return
+    raise AssertionError("the question was never held out")
+
+
 def test_more_searches_of_a_question_than_are_wanted_are_left_out() -> None:
     built = build(searches(repeat=2), BuildSettings(min_likeness=0.0))
     assert built.left_out["the same query again"] == 10
