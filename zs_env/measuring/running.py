@@ -17,6 +17,7 @@ from zs_env.engines.around.records import RecordWriter
 from zs_env.errors import ConfigError
 from zs_env.measuring.cases import Case
 from zs_env.types import SearchEngine, SearchResult
+from zs_env.workers import run_workers
 
 __all__ = ["MAX_FAILURES", "Answered", "run_cases"]
 
@@ -145,13 +146,9 @@ async def _ask_all(
                 say(f"{done} of {len(missing)} searches, {end - began:.0f} s")
             await asyncio.sleep(0)  # an engine that never waits must let the others in, and Ctrl-C
 
-    tasks = [asyncio.ensure_future(worker()) for _ in range(min(concurrency, len(missing)))]
     try:
-        await asyncio.gather(*tasks)
+        await run_workers(worker, min(concurrency, len(missing)))
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         closing = getattr(engine, "aclose", None)
         closed = closing() if callable(closing) else None
         if inspect.isawaitable(closed):

@@ -35,8 +35,6 @@ from zs_env.types import Quality, Question, SearchRequest
 
 __all__ = ["BuildSettings", "Built", "build", "question_groups"]
 
-_REPEATED = 0.8
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSettings:

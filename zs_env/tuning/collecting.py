@@ -29,6 +29,7 @@ from zs_env.tuning.playing import Job, Played, play_episode
 from zs_env.tuning.policies import Policy
 from zs_env.tuning.records import COLLECTED
 from zs_env.types import QuestionSource, SearchEngine
+from zs_env.workers import run_workers
 
 __all__ = ["CollectSettings", "Collected", "collect"]
 
@@ -238,13 +239,9 @@ class _Collector:
                     self._say(f"{self._done} of {len(jobs)} episodes, {said_at - began:.0f} s")
                 await asyncio.sleep(0)  # an engine that never waits must let the others in, and Ctrl-C
 
-        tasks = [asyncio.ensure_future(worker()) for _ in range(min(self._settings.concurrency, len(jobs)))]
         try:
-            await asyncio.gather(*tasks)
+            await run_workers(worker, min(self._settings.concurrency, len(jobs)))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await _close(self._engine)
             await _close(self._policy)
             self._write_rest()

@@ -29,6 +29,7 @@ from zs_env.tuning.labelling import whole_text
 from zs_env.tuning.models import AskedModel
 from zs_env.tuning.records import CollectedSearch
 from zs_env.types import Document
+from zs_env.workers import run_workers
 
 __all__ = [
     "VERDICTS",
@@ -241,13 +242,9 @@ async def _judge_all(
                 said_at = time.perf_counter()
                 say(f"{done} of {len(rows)} documents judged, {said_at - began:.0f} s")
 
-    tasks = [asyncio.ensure_future(worker()) for _ in range(min(settings.concurrency, len(rows)))]
     try:
-        await asyncio.gather(*tasks)
+        await run_workers(worker, min(settings.concurrency, len(rows)))
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await model.backend.aclose()
 
 
