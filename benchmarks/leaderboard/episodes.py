@@ -107,11 +107,15 @@ class PlayedEpisode:
 
 def write_episodes(path: Path, episodes: Iterable[PlayedEpisode]) -> None:
     """Write a gzip file of JSON lines, whole or not at all; equal episodes give an equal text."""
-    with whole_file(path) as part, part.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-        with io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as file:
-            for episode in episodes:
-                # ensure_ascii keeps U+2028 and its like from being taken for the end of a line.
-                file.write(json.dumps(episode.to_json()) + "\n")
+    with (
+        whole_file(path) as part,
+        part.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as file,
+    ):
+        for episode in episodes:
+            # ensure_ascii keeps U+2028 and its like from being taken for the end of a line.
+            file.write(json.dumps(episode.to_json()) + "\n")
 
 
 def read_episodes(path: Path) -> Iterator[PlayedEpisode]:
@@ -123,7 +127,8 @@ def read_episodes(path: Path) -> Iterator[PlayedEpisode]:
     number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
+            for line in file:
+                number += 1
                 yield PlayedEpisode.from_json(json.loads(line))
     except (OSError, EOFError, ValueError, ConfigError) as error:
         raise ConfigError(f"{path.name}, line {number}: {error}") from error

@@ -56,7 +56,7 @@ def test_equal_episodes_give_an_equal_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["{", "[]", '{"set": "a"}', '{"set":"a","index":0,"question_id":"q","status":"x"}'])
 def test_a_line_that_is_no_episode_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "episodes.jsonl").write_text(line + "\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="episodes.jsonl, line 1"):
+    with pytest.raises(ConfigError, match=r"episodes\.jsonl, line 1"):
         list(read_episodes(tmp_path / "episodes.jsonl"))
 
 
