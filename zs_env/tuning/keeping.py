@@ -28,6 +28,7 @@ class KeptFile:
     Args:
         path: The file.
         header: Its first line: the schema, and the settings that all rows depend on.
+        instead: What an error names as the way out, beside giving the same settings.
 
     Attributes:
         path: The file.
@@ -38,7 +39,9 @@ class KeptFile:
         ConfigError: It is of other settings, another command writes it, or it can't be written.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, header: Mapping[str, Any], *, instead: str = "give the path of another file"
+    ) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
         self.ends: list[int] = []
@@ -52,7 +55,7 @@ class KeptFile:
         try:
             _lock(self._file, path)
             self._make_anew(header)
-            check_header(path, header)
+            check_header(path, header, instead=instead)
             self._read()
         except BaseException:
             os.close(self._file)
@@ -152,8 +155,15 @@ def _read_header(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def check_header(path: Path, header: Mapping[str, Any]) -> None:
+def check_header(
+    path: Path, header: Mapping[str, Any], *, instead: str = "give the path of another file"
+) -> None:
     """See that a file says the same of itself as it would if it were made now.
+
+    Args:
+        path: The file.
+        header: What it would say now.
+        instead: What the error names as the way out, beside giving the same settings.
 
     Raises:
         ConfigError: It doesn't; the message names what differs.
@@ -163,13 +173,13 @@ def check_header(path: Path, header: Mapping[str, Any]) -> None:
     if found is None or found.get("schema") != wanted["schema"]:
         said = None if found is None else found.get("schema")
         raise ConfigError(
-            f"{str(path)!r} is there and no file of {wanted['schema']} (it says {said!r:.100}): give "
-            "the path of another file."
+            f"{str(path)!r} is there and no file of {wanted['schema']} (it says {said!r:.100}): "
+            f"{instead}."
         )
     if found != wanted:
         raise ConfigError(
             f"{str(path)!r} holds what other settings gave: {'; '.join(differences(found, wanted))}. Give these, or "
-            "the path of another file."
+            f"{instead}."
         )
 
 
