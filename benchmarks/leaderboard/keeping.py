@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -10,27 +11,55 @@ from typing import Any
 
 from benchmarks.leaderboard.episodes import PlayedEpisode
 from benchmarks.leaderboard.scrubbing import scrub_episode
-from zs_env.tuning.keeping import KeptFile, differences
+from zs_env.errors import ConfigError
+from zs_env.tuning.keeping import KeptFile, differences, has_rows, is_busy, read_header
 
-__all__ = ["KEPT", "KeptEpisodes", "settings_of", "what_differs"]
+__all__ = ["KEPT", "KeptEpisodes", "check_unfinished", "settings_of"]
 
 KEPT = ".episodes.jsonl"
-"""The file beside a record that is being made."""
+"""The file in a record's folder while the record is being made."""
 
 SCHEMA = "zerosearch.leaderboard.kept/1"
 
 _NO_MATTER = ("concurrency", "judge", "prices")
 """Settings that no episode depends on: they may be others when an evaluation goes on."""
 
-_OF_A_SET = ("name", "source", "split", "revision", "size", "limit", "source_fingerprint", "fingerprint")
+_OF_A_SET = ("source", "split", "revision", "size", "limit", "source_fingerprint", "fingerprint")
 
 
-def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a record its episodes depend on: two evaluations that agree in it may be one."""
-    kept = {name: record[name] for name in ("version", "row", "engine", "suite", "agent", "model", "fingerprints")}
-    kept["sets"] = {one["name"]: {name: one.get(name) for name in _OF_A_SET} for one in record["sets"]}
-    kept["settings"] = {name: value for name, value in record["settings"].items() if name not in _NO_MATTER}
+def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record's content its episodes depend on: two evaluations that agree in it may be one."""
+    kept: dict[str, Any] = {
+        name: content[name] for name in ("version", "row", "engine", "suite", "agent", "model", "fingerprints")
+    }
+    kept["sets"] = {each["name"]: {name: each.get(name) for name in _OF_A_SET} for each in content["sets"]}
+    kept["settings"] = {name: value for name, value in content["settings"].items() if name not in _NO_MATTER}
     return kept
+
+
+def check_unfinished(folder: Path, content: Mapping[str, Any]) -> None:
+    """See that no evaluation of the same row was stopped that has other settings: this one wouldn't go on with it.
+
+    Evaluations that are being made at the moment don't count.
+
+    Args:
+        folder: Where the record goes; others of its row lie beside it.
+        content: The record's, as far as it is known before anything is played.
+
+    Raises:
+        ConfigError: There is one; the message says what differs.
+    """
+    row = folder.name.rpartition("--")[0]
+    for path in sorted(folder.parent.glob(f"{row}--*/{KEPT}")):
+        if path.parent == folder or not has_rows(path) or is_busy(path):
+            continue
+        header = read_header(path) or {}
+        header.pop("schema", None)
+        differs = differences(header, json.loads(json.dumps(settings_of(content))))
+        raise ConfigError(
+            f"An evaluation of this row was stopped, and this one has other settings: {'; '.join(differs[:8])}. Give "
+            f"the same settings to go on with it, or --new to leave it ({path.parent.name}) and begin another."
+        )
 
 
 class KeptEpisodes:
@@ -48,7 +77,7 @@ class KeptEpisodes:
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, before: Iterable[PlayedEpisode] = ()) -> None:
-        self._file = KeptFile(path, {"schema": SCHEMA, **settings}, instead="name another folder with --out")
+        self._file = KeptFile(path, {"schema": SCHEMA, **settings}, instead="take the record's folder away to begin anew, or name another with --out")
         self._lock = threading.Lock()
         self._closed = False
         self._began = time.perf_counter()
@@ -97,8 +126,3 @@ class KeptEpisodes:
             if not self._closed:
                 self._closed = True
                 self._file.close()
-
-
-def what_differs(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What of two records' settings differs, in words."""
-    return differences(settings_of(found), settings_of(wanted))

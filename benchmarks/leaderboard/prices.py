@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.leaderboard.episodes import PlayedEpisode
 from zs_env.errors import ConfigError
 
-__all__ = ["Prices", "costs_of"]
+__all__ = ["Prices", "costs_of", "costs_of_record"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,22 @@ def costs_of(
         + (machine * (episode.seconds / together_s) if together_s > 0 else machine / len(episodes))
         for episode in episodes
     }
+
+
+def costs_of_record(
+    content: Mapping[str, Any], episodes: Sequence[PlayedEpisode]
+) -> Mapping[tuple[str, int], float] | None:
+    """What each question of a record cost, by the prices that it names.
+
+    Raises:
+        ConfigError: It names none that can be read.
+    """
+    told = content["settings"].get("prices")
+    try:
+        prices = Prices(**(told or {}))
+    except TypeError as error:
+        raise ConfigError(f"A record's prices are {sorted(asdict(Prices()))}; got {told!r:.200}.") from error
+    return costs_of(episodes, prices, seconds=float(content["seconds"]))
 
 
 def _search_cost(episode: PlayedEpisode, prices: Prices) -> float:

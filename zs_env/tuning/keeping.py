@@ -16,7 +16,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["KeptFile", "check_header", "differences", "has_rows"]
+__all__ = ["KeptFile", "check_header", "differences", "has_rows", "is_busy", "read_header"]
 
 
 class KeptFile:
@@ -97,7 +97,7 @@ class KeptFile:
 
     def _make_anew(self, header: Mapping[str, Any]) -> None:
         """Take the place of a header that has nothing behind it, in the same file, for others may wait for its lock."""
-        found = _read_header(self.path)
+        found = read_header(self.path)
         is_ours = self.size == 0 or (found is not None and found.get("schema") == header["schema"])
         if is_ours and not has_rows(self.path) and found != json.loads(_line(header)):
             self.cut(0)
@@ -146,7 +146,18 @@ def has_rows(path: Path) -> bool:
         return bool(file.readline().endswith(b"\n"))
 
 
-def _read_header(path: Path) -> dict[str, Any] | None:
+def is_busy(path: Path) -> bool:
+    """Whether a command is writing a file at the moment, where the system can tell."""
+    with path.open("rb") as file:
+        try:
+            _lock(file.fileno(), path)
+        except ConfigError:
+            return True
+    return False
+
+
+def read_header(path: Path) -> dict[str, Any] | None:
+    """What a file says of itself; None if its first line isn't a header."""
     with path.open("rb") as file:
         try:
             found = json.loads(file.readline())
@@ -168,7 +179,7 @@ def check_header(
     Raises:
         ConfigError: It doesn't; the message names what differs.
     """
-    found = _read_header(path)
+    found = read_header(path)
     wanted = json.loads(_line(header))
     if found is None or found.get("schema") != wanted["schema"]:
         said = None if found is None else found.get("schema")
