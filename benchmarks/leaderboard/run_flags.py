@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.leaderboard.places import FRESH, shown
-from benchmarks.leaderboard.playing.players import add_board_player_flags
+from benchmarks.leaderboard.playing import add_board_player_flags
 from benchmarks.leaderboard.suites import SUITES
 
 __all__ = ["add_parser"]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from benchmarks.leaderboard.errors import RecordError
 from benchmarks.leaderboard.places import RECORDS
-from benchmarks.leaderboard.records import validate_record
+from benchmarks.leaderboard.prices import costs_of_record
+from benchmarks.leaderboard.records import EPISODES, RECORD
+from benchmarks.leaderboard.validating import validate_record
 from zs_env.errors import ConfigError
 from zs_env.files import write_folder
 
-__all__ = ["FILES", "find_records", "submit"]
+__all__ = ["check_records", "find_records", "submit", "wrong_with"]
 
-FILES = ("record.json", "episodes.jsonl.gz")
+_FILES = (RECORD, EPISODES)
 """What a record is; nothing else that lies in its folder is copied."""
 
 
@@ -31,58 +32,64 @@ def submit(folders: Sequence[Path], to: Path = RECORDS, *, replace: bool = False
         Each record's new folder, and what to tell of it: "new", "replaced" or "there already".
 
     Raises:
-        ConfigError: There is no record, one isn't what it says, or another of its name is there.
+        RecordError: There is no record, one isn't what it says, or another of its name is there.
     """
-    records = [record for folder in folders for record in find_records(folder)]
-    refused = []
-    for record in records:
-        refused += [f"{record.name}: {why}" for why in validate_record(record)]
-        there = to / record.name
-        if not refused and not replace and there.exists() and not _equal(record, there):
-            refused.append(
-                f"{record.name}: {to.name} holds another record of this name. A repetition changes nothing but times: "
-                "leave it, or give --replace to take its place."
-            )
-    if refused:
-        raise ConfigError("Nothing was copied:\n  " + "\n  ".join(refused))
+    records = check_records(folders)
+    others = [] if replace else [record for record in records if _is_other(record, to / record.name)]
+    if others:
+        raise RecordError(
+            f"Nothing was copied: {', '.join(record.name for record in others)} {'is' if len(others) == 1 else 'are'} in {to.name!r} already, "
+            "with other content. A repetition of an evaluation changes nothing but times: leave it, or give --replace "
+            "to take its place."
+        )
     return [(to / record.name, _copy(record, to / record.name)) for record in records]
+
+
+def check_records(folders: Sequence[Path]) -> list[Path]:
+    """The records in some folders, each found to be what it says.
+
+    Raises:
+        RecordError: There is none, or one isn't; the message holds all that is wrong.
+    """
+    records = list(dict.fromkeys(record for folder in folders for record in find_records(folder)))
+    refused = [why for record in records for why in wrong_with(record)]
+    if refused:
+        raise RecordError("Nothing was copied, for this is wrong:\n  " + "\n  ".join(refused))
+    return records
 
 
 def find_records(folder: Path) -> list[Path]:
     """The records in a folder: itself, or those right under it, by name.
 
     Raises:
-        ConfigError: There is none.
+        RecordError: There is none.
     """
-    if (folder / "record.json").is_file():
+    if (folder / RECORD).is_file():
         return [folder.resolve()]
-    found = sorted(path.parent.resolve() for path in folder.glob("*/record.json") if not path.parent.name[0] == ".")
+    found = sorted(path.parent.resolve() for path in folder.glob(f"*/{RECORD}"))
     if not found:
-        raise ConfigError(
-            f"{str(folder)!r} holds no record: give a folder with a record.json, or one that holds such folders, as "
-            "`leaderboard run` makes them."
+        raise RecordError(
+            f"{str(folder)!r} holds no record: give a folder with a {RECORD}, or one that holds such folders, as "
+            "`python -m benchmarks leaderboard run` makes them."
         )
     return found
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """A record's own words, unchecked.
-
-    Raises:
-        ConfigError: It can't be read.
-    """
+def wrong_with(record: Path) -> list[str]:
+    """What is wrong with a record, a line each; empty if nothing is."""
     try:
-        found = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder.name}/record.json can't be read: {error}.") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{folder.name}/record.json is no record: it holds {found!r:.100}.")
-    return found
+        return [f"{record.name}: {why}" for why in validate_record(record, costs_of=costs_of_record)]
+    except ConfigError as error:
+        return [f"{record.name}: {error}"]
+
+
+def _is_other(record: Path, there: Path) -> bool:
+    return there.exists() and there.resolve() != record and not _equal(record, there)
 
 
 def _equal(first: Path, second: Path) -> bool:
     return all(
-        (second / name).is_file() and (first / name).read_bytes() == (second / name).read_bytes() for name in FILES
+        (second / name).is_file() and (first / name).read_bytes() == (second / name).read_bytes() for name in _FILES
     )
 
 
@@ -92,7 +99,7 @@ def _copy(record: Path, target: Path) -> str:
     told = "replaced" if target.exists() else "new"
 
     def write(folder: Path) -> None:
-        for name in FILES:
+        for name in _FILES:
             shutil.copyfile(record / name, folder / name)
 
     write_folder(target, write)
