@@ -6,7 +6,7 @@ import datetime
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from benchmarks.leaderboard.playing import BoardPlayer, BoardTask, TokenCount, p
 from benchmarks.leaderboard.prices import Prices, costs_of
 from benchmarks.leaderboard.progress import Progress, say
 from benchmarks.leaderboard.records import RECORD, Record, by_set, read_record, write_record
-from benchmarks.leaderboard.replaying import Replay
+from benchmarks.leaderboard.replaying import Replay, ReplayPart
 from benchmarks.leaderboard.scrubbing import scrub_text
 from benchmarks.leaderboard.slugs import slug_of
 from benchmarks.leaderboard.suites import LoadedSet, Suite
@@ -59,7 +59,7 @@ class RunSettings:
     noise_probability: float = 0.0
     temperature: float | None = None
     concurrency: int = 64
-    prices: Prices = Prices()
+    prices: Prices = field(default_factory=Prices)
     policy_name: str | None = None
     train_engine: str | None = None
     new: bool = False
@@ -114,19 +114,22 @@ class Evaluation:
                 return self._measure_again(before, content), None
             if not self.settings.new:
                 check_unfinished(folder, content)
+            part = None
             if self.replay is not None:
-                engine = self.replay.around(engine, self.engine.spec.record())
+                part = self.replay.part(self.agent.name, engine, self.engine.spec.record())
+                engine = part.engine
             kept = KeptEpisodes(folder / KEPT, settings_of(content), before=before)
             closing.callback(kept.close)
             stopped: BaseException | None = None
             try:
-                counted = self._play(engine, kept)
+                counted = self._play(engine, kept, part)
                 content["settings"]["tokens"] = counted or content["settings"]["tokens"]
             except (Exception, KeyboardInterrupt) as error:
                 stopped = error
             kept.close()
             if not kept.episodes:
                 return None, stopped
+            content["replayed"] = None if part is None else part.record()
             content["model"] = self.player.record()  # a server may have said more of itself
             record = self._write(content, kept.episodes, kept.seconds, stopped)
             if record.is_complete:
@@ -184,7 +187,7 @@ class Evaluation:
             "fingerprints": dict(player.fingerprints),
         }
 
-    def _play(self, engine: SearchEngine, kept: KeptEpisodes) -> TokenCount | None:
+    def _play(self, engine: SearchEngine, kept: KeptEpisodes, part: ReplayPart | None) -> TokenCount | None:
         """Play what isn't kept yet; returns who counted tokens."""
         tasks = [
             BoardTask(
@@ -217,7 +220,7 @@ class Evaluation:
             seed=self.settings.seed,
             concurrency=self.settings.concurrency,
             keep=keep,
-            replay=self.replay,
+            replay=part,
             temperature=self.settings.temperature,
             pool=tasks,
         )
@@ -234,14 +237,15 @@ class Evaluation:
         whole = {**content, **where, "seconds": seconds, "state": "partial" if why else "complete", "why_partial": why}
         return self._measured(whole, episodes)
 
-    def _measure_again(self, before: Record, content: Mapping[str, Any]) -> Record:
+    def _measure_again(self, before: Record, now: Mapping[str, Any]) -> Record:
         """A complete record, with this command's prices and judge; itself if these are the same."""
-        told = {name: content["settings"][name] for name in ("prices", "judge")}
+        told = {name: now["settings"][name] for name in ("prices", "judge")}
         if self.judge is None:
             told["judge"] = before.content["settings"]["judge"]  # verdicts that are there stay
         if told == {name: before.content["settings"][name] for name in told}:
             return before
-        return self._measured(before.content | {"settings": before.content["settings"] | told}, before.episodes())
+        content = {**before.content, "settings": {**before.content["settings"], **told}}
+        return self._measured(content, before.episodes())
 
     def _measured(self, content: Mapping[str, Any], episodes: Sequence[PlayedEpisode]) -> Record:
         if self.judge is not None:
@@ -279,17 +283,14 @@ def _read_before(folder: Path, content: Mapping[str, Any]) -> Record | None:
 def _why_partial(episodes: Sequence[PlayedEpisode], num_questions: int, stopped: BaseException | None) -> str | None:
     """Why a record isn't complete, in a sentence; None if it is."""
     failed = [episode for episode in episodes if episode.failed]
-    parts = []
-    if len(episodes) < num_questions or stopped is not None:
-        how = "by an error"
-        if isinstance(stopped, KeyboardInterrupt):
-            how = "by a signal"
-        elif stopped is not None:
-            how = f"by {type(stopped).__name__}: {scrub_text(first_line(stopped))}"
-        parts.append(f"Stopped {how}, with {len(episodes)} of {num_questions} questions played.")
+    if stopped is None and not failed and len(episodes) == num_questions:
+        return None
+    played = f"{len(episodes) - len(failed)} of {num_questions} questions are played"
     if failed:
-        parts.append(
-            f"{len(failed)} of {num_questions} questions failed, the first ({failed[0].set} {failed[0].index}): "
-            f"{scrub_text(failed[0].error or failed[0].status)}"
-        )
-    return " ".join(parts) or None
+        played += f", {len(failed)} failed"
+    if isinstance(stopped, KeyboardInterrupt):
+        return f"{played}; then a signal stopped it."
+    if stopped is not None:
+        return f"{played}; then it stopped: {type(stopped).__name__}: {scrub_text(first_line(stopped))}"
+    first = f" The first ({failed[0].set} {failed[0].index}): {failed[0].error}" if failed else ""
+    return f"{played}.{first}"

@@ -25,7 +25,7 @@ from zs_env.errors import ServiceError
 from zs_env.tuning.keeping import KeptFile
 from zs_env.types import SearchEngine, SearchRequest, SearchResult
 
-__all__ = ["Replay", "ReplayedEngine"]
+__all__ = ["Replay", "ReplayPart", "ReplayedEngine"]
 
 SCHEMA = "zerosearch.replies/1"
 
@@ -38,8 +38,9 @@ class Replay:
         only: Whether what isn't in it fails instead of being asked.
 
     Attributes:
-        num_found: Replies that were in it.
-        num_asked: Replies that weren't, and were added.
+        folder: Where it is.
+        only: See above.
+        parts: Those of the evaluations of this command.
 
     Raises:
         ConfigError: A file of it is something else, is being written by another command, or can't be written.
@@ -47,32 +48,33 @@ class Replay:
 
     def __init__(self, folder: Path, *, only: bool = False) -> None:
         self.folder, self.only = folder, only
-        self.num_found = self.num_asked = 0
+        self.parts: list[ReplayPart] = []
         self._lock = threading.Lock()
-        self._engines: list[ReplayedEngine] = []
         self._file = KeptFile(folder / "replies.jsonl", {"schema": SCHEMA}, instead="name another folder with --replay")
         self._replies: dict[str, dict[str, Any]] = {row["key"]: row["reply"] for row in self._file.rows}
         self._file.rows.clear()
 
-    def lookup(self, key: str) -> dict[str, Any] | None:
-        """What a model wrote; None if it has to be asked.
+    def part(self, agent: str, engine: SearchEngine, identity: Mapping[str, Any]) -> ReplayPart:
+        """What belongs to an agent on an engine.
 
-        Raises:
-            ServiceError: It isn't there, and nobody may be asked.
+        Args:
+            agent: The agent's name.
+            engine: What answers searches that aren't there.
+            identity: What tells it from others, beside its name and fingerprint: its options.
         """
-        with self._lock:
-            found = self._replies.get(key)
-            if found is not None:
-                self.num_found += 1
-            elif self.only:
-                raise ServiceError(
-                    f"The replay {self.folder.name!r} doesn't hold what the model wrote here, and --replay-only asks no "
-                    "one: a replay asks the same only with the settings, questions, seed and weights that were recorded."
-                )
-            return None if found is None else dict(found)
+        mark = _hash([engine.name, getattr(engine, "fingerprint", None), identity])
+        plain = re.sub(r"[^a-z0-9]+", "-", engine.name.lower()).strip("-")
+        around = ReplayedEngine(engine, self.folder / f"searches-{plain}-{mark}.jsonl", only=self.only)
+        self.parts.append(ReplayPart(self, f"{_hash([agent, mark])}:", around))
+        return self.parts[-1]
 
-    def store(self, key: str, reply: Mapping[str, Any]) -> None:
-        """Add what a model wrote.
+    def find(self, key: str) -> dict[str, Any] | None:
+        """A reply; None if it isn't there."""
+        with self._lock:
+            return self._replies.get(key)
+
+    def add(self, key: str, reply: Mapping[str, Any]) -> None:
+        """Keep a reply.
 
         Raises:
             ConfigError: It can't be written.
@@ -81,37 +83,71 @@ class Replay:
             if key not in self._replies:
                 self._replies[key] = dict(reply)
                 self._file.write([{"key": key, "reply": self._replies[key]}])
-                self.num_asked += 1
 
-    def around(self, engine: SearchEngine, identity: Mapping[str, Any]) -> ReplayedEngine:
-        """The engine that answers from the folder what was searched before.
-
-        Args:
-            engine: What is asked for the rest.
-            identity: What tells it from others, beside its name and fingerprint: its options.
-        """
-        told = [engine.name, getattr(engine, "fingerprint", None), identity]
-        mark = hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()[:12]
-        plain = re.sub(r"[^a-z0-9]+", "-", engine.name.lower()).strip("-")
-        made = ReplayedEngine(engine, self.folder / f"searches-{plain}-{mark}.jsonl", only=self.only)
-        self._engines.append(made)
-        return made
-
-    @property
-    def num_searches_found(self) -> int:
-        """Searches that were in it."""
-        return sum(engine.num_found for engine in self._engines)
-
-    @property
-    def num_searches_asked(self) -> int:
-        """Searches that weren't, and were sent to their engines."""
-        return sum(engine.num_asked for engine in self._engines)
+    def told(self) -> str:
+        """How much was there, and how much was asked for, in a sentence."""
+        replies, asked = (sum(getattr(part, name) for part in self.parts) for name in ("num_found", "num_asked"))
+        found, sent = (sum(getattr(part.engine, name) for part in self.parts) for name in ("num_found", "num_asked"))
+        return (
+            f"{self.folder}: {replies} replies and {found} searches were there; {asked} and {sent} were asked for and "
+            "added."
+        )
 
     def close(self) -> None:
         """Close all its files."""
         self._file.close()
-        for engine in self._engines:
-            engine.close()
+        for part in self.parts:
+            part.engine.close()
+
+
+class ReplayPart:
+    """What of a folder belongs to one agent on one engine: nothing is shared with others, for a reply that another
+    evaluation waited for would make this one seem faster than it is.
+
+    Attributes:
+        engine: The engine, answering from the folder what was searched before.
+        num_found: Replies that were there.
+        num_asked: Replies that weren't, and were added.
+    """
+
+    def __init__(self, replay: Replay, scope: str, engine: ReplayedEngine) -> None:
+        self.engine = engine
+        self.num_found = self.num_asked = 0
+        self._replay, self._scope = replay, scope
+
+    def lookup(self, key: str) -> dict[str, Any] | None:
+        """What a model wrote; None if it has to be asked.
+
+        Raises:
+            ServiceError: It isn't there, and nobody may be asked.
+        """
+        found = self._replay.find(self._scope + key)
+        if found is not None:
+            self.num_found += 1
+        elif self._replay.only:
+            raise ServiceError(
+                f"The replay {self._replay.folder.name!r} doesn't hold what the model wrote here, and --replay-only "
+                "asks no one. A replay asks the same only with the settings, questions, seed and weights of the run "
+                "that was recorded."
+            )
+        return found
+
+    def store(self, key: str, reply: Mapping[str, Any]) -> None:
+        """Add what a model wrote.
+
+        Raises:
+            ConfigError: It can't be written.
+        """
+        self.num_asked += 1
+        self._replay.add(self._scope + key, reply)
+
+    def record(self) -> dict[str, int]:
+        """How much was there already, so that nobody waited for it."""
+        return {"replies": self.num_found, "searches": self.engine.num_found}
+
+
+def _hash(told: Any) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()[:12]
 
 
 class ReplayedEngine(Wrapper):
@@ -133,20 +169,24 @@ class ReplayedEngine(Wrapper):
     def __init__(self, engine: SearchEngine, path: Path, *, only: bool = False) -> None:
         super().__init__(engine)
         self._only = only
-        self._writer = RecordWriter(path, {"engine": self.name, "fingerprint": self.fingerprint, "draw": self.uses_draw})
+        self._writer = RecordWriter(
+            path, {"engine": self.name, "fingerprint": self.fingerprint, "draw": self.uses_draw}
+        )
         self._reader = RecordReader(path)
         self._lock = threading.Lock()
         self._new: dict[str, SearchResult] = {}
         self.num_found = self.num_asked = 0
 
     def close(self) -> None:
-        """Close the file, and what the engine holds."""
+        """Close the file."""
         self._writer.close()
 
     def _steps(self, requests: list[SearchRequest]) -> Steps:
         keys = [request_key(request, draw=self.uses_draw) for request in requests]
         found = {key: result for key in set(keys) if (result := self._look_up(key)) is not None}
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
+        with self._lock:
+            self.num_found += sum(key in found for key in keys)
         if self._only:
             why = "The replay doesn't hold this search, and --replay-only sends none."
             return [found[key] if key in found else failed(self.name, why, "missing") for key in keys]
@@ -155,7 +195,6 @@ class ReplayedEngine(Wrapper):
             found[key] = self._add(key, request, result)
         with self._lock:
             self.num_asked += len(missing)
-            self.num_found += len(requests) - len(missing)
         return [found[key] for key in keys]
 
     def _look_up(self, key: str) -> SearchResult | None:

@@ -17,7 +17,8 @@ with its figures, settings and every episode. Records are compared with `compare
 """
 
 _EXAMPLES = """\
-examples:
+examples, each after `python -m benchmarks leaderboard`:
+
   the bounds, without a model:
     run --agent oracle random --suite atlas --limit 200
   a trained policy, closed-book (its searches find nothing), on simulated and on real search; the atlas brings its own
@@ -44,6 +45,10 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description=_WHAT,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.usage = (
+        f"{parser.prog} --agent NAME… [--model MODEL | --policy-url URL | --callable FILE:NAME]\n"
+        "           [--suite NAME | --questions FILE…] [--limit N] [--engine NAME…] [other flags]"
     )
     add_board_player_flags(parser)
     _add_questions(parser)

@@ -16,7 +16,6 @@ from benchmarks.leaderboard.prices import Prices
 from benchmarks.leaderboard.progress import say
 from benchmarks.leaderboard.records import Record
 from benchmarks.leaderboard.replaying import Replay
-from benchmarks.leaderboard.scrubbing import scrub_text
 from benchmarks.leaderboard.suites import LoadedSet, Suite, load_set, load_suite, questions_suite
 from benchmarks.leaderboard.tables import render_records
 from zs_env.curriculum import check_probability, check_whole
@@ -32,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0 if every record is complete, 1 if one is partial or couldn't be made, 130 after Ctrl-C and 143 after SIGTERM.
     """
+    if options.policy_url is not None and options.sampler == "transformers":
+        options.sampler = "openai"  # the default; nobody else has a server that plays
     settings = _settings_of(options)
     agents = [find_agent(name) for name in dict.fromkeys(options.agent)]
     suite, sets = load_questions_of(options)
@@ -105,18 +106,15 @@ class _Board:
             record, stopped = None, error
         if record is not None:
             self.records.append(record)
-        if isinstance(stopped, ZeroSearchError):
-            self.errors.append(f"{evaluation.name}: {scrub_text(str(stopped))}")
-        elif stopped is not None:
+        if stopped is not None and not isinstance(stopped, ZeroSearchError):
             raise stopped
+        if stopped is not None and record is None:
+            self.errors.append(f"{evaluation.name}: {stopped}")
 
     def tell(self, json_file: Path | None, stopped_by: int | None) -> int:
         """Print the table, and what isn't as it should be; returns the exit status."""
         if self.replay is not None:
-            say(
-                f"{self.replay.folder}: {self.replay.num_found} replies and {self.replay.num_searches_found} searches "
-                f"were there; {self.replay.num_asked} and {self.replay.num_searches_asked} were asked for and added."
-            )
+            say(self.replay.told())
         if self.records:
             print(render_records(self.records))
         if json_file is not None:
@@ -125,7 +123,9 @@ class _Board:
             say(f"error: {error}")
         partial = [record for record in self.records if not record.is_complete]
         for record in partial:
-            say(f"partial: {record.folder}: {record.content['why_partial']} Run the same command again to go on with it.")
+            say(f"partial: {record.folder}: {record.content['why_partial']}")
+        if partial:
+            say("The same command goes on with what is partial: it asks for what wasn't played or failed.")
         if stopped_by is not None:
             return 128 + stopped_by
         return 1 if self.errors or partial else 0

@@ -38,9 +38,9 @@ def submit(folders: Sequence[Path], to: Path = RECORDS, *, replace: bool = False
     others = [] if replace else [record for record in records if _is_other(record, to / record.name)]
     if others:
         raise RecordError(
-            f"Nothing was copied: {', '.join(record.name for record in others)} {'is' if len(others) == 1 else 'are'} in {to.name!r} already, "
-            "with other content. A repetition of an evaluation changes nothing but times: leave it, or give --replace "
-            "to take its place."
+            f"Nothing was copied: {to.name!r} has records of the same name and other content: "
+            f"{', '.join(record.name for record in others)}. A repetition of an evaluation changes nothing but times: "
+            "leave it, or give --replace to take the place of what is there."
         )
     return [(to / record.name, _copy(record, to / record.name)) for record in records]
 

@@ -10,6 +10,7 @@ from benchmarks.leaderboard.records import Record
 __all__ = ["render_comparison", "render_records", "table"]
 
 _NONE = "–"
+_WHO = ("policy", "train", "eval")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -23,21 +24,44 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
 def render_records(records: Sequence[Record]) -> str:
     """One row a record, with the macro average over its sets; then exact match by set, where there are several."""
     rows = [_row(record) for record in records]
-    head = ["policy", "train", "eval", "n", "EM", "F1", "contained", "unanswered", "searches", "seconds", "cost", "state"]
+    head = [
+        "policy",
+        "train",
+        "eval",
+        "n",
+        "EM",
+        "F1",
+        "contained",
+        "unanswered",
+        "searches",
+        "seconds",
+        "cost",
+        "state",
+    ]
     parts = [table(head, rows)]
     sets = list(dict.fromkeys(each["name"] for record in records for each in record.content["sets"]))
     if len(sets) > 1:
         by_set = [{each["name"]: each["metrics"]["em"] for each in record.content["sets"]} for record in records]
-        named = [[*_who(record), *(_score(found.get(name)) for name in sets)] for record, found in zip(records, by_set, strict=True)]
+        named = [
+            [*_who(record), *(_score(found.get(name)) for name in sets)]
+            for record, found in zip(records, by_set, strict=True)
+        ]
         parts.append(table(["policy", "train", "eval", *(f"EM {name}" for name in sets)], named))
     return "\n\n".join(parts)
+
+
+def _by_set(record: Record, sets: Sequence[str]) -> list[str]:
+    found = {each["name"]: each["metrics"]["em"] for each in record.content["sets"]}
+    return [*_who(record), *(_score(found.get(name)) for name in sets)]
 
 
 def _who(record: Record) -> list[str]:

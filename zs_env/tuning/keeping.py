@@ -166,9 +166,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def check_header(
-    path: Path, header: Mapping[str, Any], *, instead: str = "give the path of another file"
-) -> None:
+def check_header(path: Path, header: Mapping[str, Any], *, instead: str = "give the path of another file") -> None:
     """See that a file says the same of itself as it would if it were made now.
 
     Args:
@@ -184,8 +182,7 @@ def check_header(
     if found is None or found.get("schema") != wanted["schema"]:
         said = None if found is None else found.get("schema")
         raise ConfigError(
-            f"{str(path)!r} is there and no file of {wanted['schema']} (it says {said!r:.100}): "
-            f"{instead}."
+            f"{str(path)!r} is there and no file of {wanted['schema']} (it says {said!r:.100}): {instead}."
         )
     if found != wanted:
         raise ConfigError(
