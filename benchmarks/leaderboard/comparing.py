@@ -25,7 +25,7 @@ def comparable(first: Record | Content, second: Record | Content) -> list[str]:
     """
     a, b = _content(first), _content(second)
     reasons = [
-        f"The record {_name(each)} is partial: {each.get('why_partial') or 'it says no why'}. Run the same command again."
+        f"The record {_name(each)} is partial ({each.get('why_partial') or 'it says no why'}). Run it to its end."
         for each in (a, b)
         if each["state"] != "complete"
     ]
@@ -47,8 +47,8 @@ def _set_reasons(name: str, mine: Content, theirs: Content) -> list[str]:
     for field, what in (("split", "split"), ("revision", "revision"), ("size", "size"), ("source_fingerprint", "hash")):
         if mine[field] != theirs[field]:
             return [
-                f"The set {name!r} isn't the same: its {what} is {mine[field]!r} against {theirs[field]!r}. Run both on "
-                "the same data."
+                f"The set {name!r} isn't the same: its {what} is {mine[field]!r} against {theirs[field]!r}. Run "
+                "both on the same data."
             ]
     return [
         f"Of the set {name!r} other questions were played: limit {mine['limit']} ({mine['fingerprint']}) against "

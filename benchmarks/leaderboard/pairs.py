@@ -129,20 +129,18 @@ def _differences(first: Scores, second: Scores) -> dict[str, Floats]:
 
 
 def _pair(name: str, first: Any, second: Any) -> Floats:
-    if np.array_equal(first[0], second[0]):
-        at = other = slice(None)
-        indices = first[0]
-    else:
-        indices, at, other = np.intersect1d(first[0], second[0], assume_unique=True, return_indices=True)
-    strange = np.flatnonzero(first[1][at] != second[1][other])
+    if not np.array_equal(first[0], second[0]):
+        _, at, other = np.intersect1d(first[0], second[0], assume_unique=True, return_indices=True)
+        first, second = (tuple(each[at] for each in first), tuple(each[other] for each in second))
+    strange = np.flatnonzero(first[1] != second[1])
     if len(strange):
         where = strange[0]
         raise ConfigError(
-            f"Question {indices[where]} of the set {name!r} is {str(first[1][at][where])!r} for the one and "
-            f"{str(second[1][other][where])!r} for the other: these aren't the same questions, and can't be paired. "
+            f"Question {first[0][where]} of the set {name!r} is {str(first[1][where])!r} for the one and "
+            f"{str(second[1][where])!r} for the other: these aren't the same questions, and can't be paired. "
             "Run both with the same suite and --limit."
         )
-    differences: Floats = first[2][at] - second[2][other]
+    differences: Floats = first[2] - second[2]
     return differences[~np.isnan(differences)]
 
 
