@@ -1,4 +1,4 @@
-"""Records: a folder a row, with `record.json` (figures, settings, where it ran) and `episodes.jsonl.gz` (each question).
+"""Records: a folder a row, with `record.json` (figures, settings, where it ran) and `episodes.jsonl.gz` (questions).
 
 Figures are made of the episodes alone, so whoever holds the folder can make them again; `validate_record` does.
 """
