@@ -130,7 +130,7 @@ class Evaluation:
             if not kept.episodes:
                 return None, stopped
             content["replayed"] = None if part is None else part.record()
-            content["model"] = self.player.record()  # a server may have said more of itself
+            content["model"] = self._model  # a server may have said more of itself
             record = self._write(content, kept.episodes, kept.seconds, stopped)
             if record.is_complete:
                 kept.path.unlink()
@@ -139,6 +139,11 @@ class Evaluation:
     @property
     def _num_questions(self) -> int:
         return sum(len(each.questions) for each in self.sets)
+
+    @property
+    def _model(self) -> dict[str, Any]:
+        """What is said of the player; what one command used says nothing of a record that several made."""
+        return {name: value for name, value in self.player.record().items() if name != "usage"}
 
     @property
     def _tokens(self) -> TokenCount | None:
@@ -183,7 +188,7 @@ class Evaluation:
                 "source": self.agent.source,
                 "fingerprint": self.agent.fingerprint,
             },
-            "model": player.record(),
+            "model": self._model,
             "fingerprints": dict(player.fingerprints),
         }
 
