@@ -87,7 +87,7 @@ class Game:
         """How many searches may follow, if the last action is to be the answer."""
         return 0 if self._episode.done else max(self._settings.max_turns - self._episode.num_turns - 1, 0)
 
-    def talk(self, template: str, **values: str) -> Talk:
+    def talk(self, template: str, /, **values: str) -> Talk:
         """Begin a conversation with the model.
 
         Args:
@@ -104,7 +104,7 @@ class Game:
         self._talks.append(key)
         return talk
 
-    async def search(self, query: str, *, within: str, into: Talk | None = None, **values: str) -> str | None:
+    async def search(self, query: str, /, *, within: str, into: Talk | None = None, **values: str) -> str | None:
         """Search.
 
         Args:

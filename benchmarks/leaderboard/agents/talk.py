@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from agents.conversation import RolloutSettings
+from agents.codec import CharacterCodec
+from agents.conversation import RolloutSettings, is_inside_thought
 from agents.samplers.base import ConversationKey, FinishReason, GenerationRequest
 from benchmarks.leaderboard.agents.table import GameOver, Table
 from zs_env.episode import Provenance, Segment
@@ -76,6 +77,7 @@ class Talk:
 
     Attributes:
         ended: Why the last text ended: "stop" (one of its stop texts), "eos" (of the model's own accord), "length".
+        num_written: The tokens of the last text.
     """
 
     def __init__(
@@ -88,6 +90,8 @@ class Talk:
         key: ConversationKey,
     ) -> None:
         self.ended: FinishReason = "stop"
+        self.num_written = 0
+        self._may_fail = not notes.segments
         self._table, self._notes, self._rollout, self._key = table, notes, rollout, key
         text = "".join(part for _, part in parts)
         self._ids = table.codec.encode_first(text)
@@ -110,12 +114,15 @@ class Talk:
 
     def _check_prompt(self) -> None:
         most, new = self._rollout.max_episode_tokens, self._rollout.max_new_tokens
-        if not self._ids or len(self._ids) + new > most:
-            raise GameOver(
-                "failed",
-                f"A prompt has {len(self._ids)} tokens, and what is written after it may have max_new_tokens={new}: "
-                f"max_episode_tokens={most} is too small for both. A question is never cut.",
-            )
+        if self._ids and len(self._ids) + new <= most:
+            return
+        if not self._may_fail:  # it is what the model wrote that is too long
+            raise GameOver("out_of_tokens")
+        raise GameOver(
+            "failed",
+            f"A prompt has {len(self._ids)} tokens, and what is written after it may have max_new_tokens={new}: "
+            f"max_episode_tokens={most} is too small for both. A question is never cut.",
+        )
 
     async def write(self, *, stop: tuple[str, ...] = (), max_new_tokens: int | None = None) -> str:
         """Have the model go on.
@@ -141,10 +148,23 @@ class Talk:
         self._notes.completion_tokens += written
         self._ids.extend(generation.ids)
         self._notes.add("policy", generation.text)
-        self.ended = generation.finish_reason
+        self.ended, self.num_written = generation.finish_reason, len(generation.ids)
         return generation.text
 
-    def insert(self, template: str, **values: str) -> None:
+    async def write_turn(self, *, stop: tuple[str, ...]) -> str:
+        """`write` that goes on where a stop text is only quoted in a thought, as turns of the environment do.
+
+        Raises:
+            GameOver: The budget is used up already.
+        """
+        said = await self.write(stop=stop)
+        left = self._rollout.max_new_tokens - self.num_written
+        while self.ended == "stop" and left > 0 and is_inside_thought(said):
+            said += await self.write(stop=stop, max_new_tokens=left)
+            left -= self.num_written
+        return said
+
+    def insert(self, template: str, /, **values: str) -> None:
         """Lay text of the environment after what was said.
 
         Raises:
@@ -152,6 +172,9 @@ class Talk:
         """
         text = "".join(part for _, part in fill(template, values))
         ids = self._table.codec.encode(text)
+        if self.ended == "eos" and not isinstance(self._table.codec, CharacterCodec):
+            self._ids.pop()  # the model is to go on in the turn that it ended
+            self.ended = "stop"
         if len(self._ids) + len(ids) + self._rollout.max_new_tokens > self._rollout.max_episode_tokens:
             raise GameOver("out_of_tokens")
         self._ids.extend(ids)
