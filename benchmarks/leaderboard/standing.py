@@ -134,9 +134,7 @@ def _why_unranked(record: Record) -> str | None:
     return "nothing" if _em(record) is None else None
 
 
-def _pairs(
-    records: Sequence[Record], scores: Mapping[str, Scores]
-) -> dict[tuple[str, str], Mapping[str, Any]]:
+def _pairs(records: Sequence[Record], scores: Mapping[str, Scores]) -> dict[tuple[str, str], Mapping[str, Any]]:
     pairs = {}
     for first, second in itertools.combinations(records, 2):
         if comparable(first, second):

@@ -27,14 +27,15 @@ function announce(text) {
   byId("told").textContent = text;
 }
 
-// A table with proper headers; cells are nodes, texts or arrays of these, and the first of a row heads it.
+// A table with proper headers (roles are told, as a phone's style takes the table's own away); cells are nodes, texts or arrays of these, and the first of a row heads it.
 function simpleTable(caption, heads, rows, attributes = null) {
   return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    make("table", { class: "plain", ...attributes },
+    make("table", { class: "plain", role: "table", ...attributes },
       make("caption", { class: "hidden" }, caption),
-      make("thead", null, make("tr", null, heads.map((head) => make("th", { scope: "col" }, head)))),
-      make("tbody", null, rows.map(([first, ...cells]) =>
-        make("tr", null, make("th", { scope: "row" }, first), cells.map((cell) => make("td", null, cell))))),
+      make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, heads.map((head) => make("th", { scope: "col", role: "columnheader" }, head)))),
+      make("tbody", { role: "rowgroup" }, rows.map(([first, ...cells]) =>
+        make("tr", { role: "row" }, make("th", { scope: "row", role: "rowheader" }, first),
+          cells.map((cell, place) => make("td", { role: "cell", "data-label": typeof heads[place + 1] === "string" ? heads[place + 1] : null }, cell))))),
     ));
 }
 

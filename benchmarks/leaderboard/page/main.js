@@ -1,6 +1,6 @@
 // From the address to the page.
 
-let lastFocus = null;
+let boardShown = null;
 
 function render() {
   const state = readState();
@@ -12,6 +12,15 @@ function render() {
     byId("table").replaceChildren(make("p", { class: "empty" }, "There is no record yet. python -m benchmarks leaderboard run makes one, and submit brings it here."));
     return;
   }
+  // What lies under an opened sheet stays as it is, and with it the place that the focus goes back to.
+  const { row, question, ...board } = state;
+  const key = JSON.stringify([board, NARROW.matches]);
+  if (key !== boardShown) renderBoard(state, group);
+  boardShown = key;
+  renderSheet(state, group);
+}
+
+function renderBoard(state, group) {
   const rows = matchingRows(group, state);
   byId("board-title").textContent = clip(group.title, 80);
   byId("board-about").textContent = aboutGroup(group);
@@ -19,7 +28,6 @@ function render() {
   renderTable(state, group, rows);
   renderPlots(state, group, rows);
   renderChosen(state, group);
-  renderSheet(state, group);
 }
 
 // The sheet over the page: a record, a comparison or a question. Closing it goes back to the board.
@@ -32,7 +40,7 @@ function renderSheet(state, group) {
   const [title, back, parts] = opened
     ? ["Question " + (opened.index + 1) + " of " + clip(opened.set, 40), row || isCompare ? "← Back to the " + (isCompare ? "comparison" : "record") : null, () => questionView(group, opened)]
     : isCompare ? ["Two rows compared", null, () => compareView(group, compared[0], compared[1])]
-      : row ? [clip(row.name, 120), null, () => recordView(row)] : [null];
+      : row ? [clip(row.name, 120), null, () => recordView(group, row)] : [null];
   if (!title) {
     if (sheet.open) sheet.close();
     sheet.shown = null;
@@ -46,10 +54,7 @@ function renderSheet(state, group) {
     back ? make("a", { class: "back", href: address({ question: "" }) }, back) : null, heading,
     make("button", { type: "button", class: "close", "aria-label": "Close", onclick: closeSheet }, "×")),
   make("div", { class: "sheet-body" }, parts()));
-  if (!sheet.open) {
-    lastFocus = document.activeElement && document.activeElement.closest("[data-slug]") ? document.activeElement.closest("[data-slug]").dataset.slug : null;
-    sheet.showModal();
-  }
+  if (!sheet.open) sheet.showModal();
   sheet.scrollTop = 0;
   heading.focus();
 }
@@ -60,12 +65,10 @@ function closeSheet() {
 
 byId("sheet").addEventListener("cancel", (event) => { event.preventDefault(); closeSheet(); });
 byId("sheet").addEventListener("click", (event) => { if (event.target === byId("sheet")) closeSheet(); });
-byId("sheet").addEventListener("close", () => {
-  const row = [...document.querySelectorAll("tr[data-slug]")].find((one) => one.dataset.slug === lastFocus);
-  if (row) row.querySelector("th a").focus();
-});
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); byId("board").focus(); });
 window.addEventListener("hashchange", render);
+window.addEventListener("resize", fitTable);
+NARROW.addEventListener("change", render);
 renderPublished();
 renderReading();
 render();

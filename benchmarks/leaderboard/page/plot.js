@@ -11,7 +11,9 @@ const EFFORTS = {
     },
   },
 };
-const WIDTH = 560, HEIGHT = 320, LEFT = 44, RIGHT = 16, TOP = 14, BOTTOM = 40;
+const NARROW = matchMedia("(max-width: 700px)");
+const HEIGHT = 320, LEFT = 34, RIGHT = 16, TOP = 26, BOTTOM = 40;
+const plotWidth = () => (NARROW.matches ? 340 : 560);
 
 function ticks(low, high, about) {
   const rough = (high - low) / about || 1;
@@ -27,7 +29,7 @@ function scaleX(values) {
   const high = Math.max(...values, 0);
   const positive = values.filter((value) => value > 0);
   const low = Math.min(...positive);
-  const span = WIDTH - LEFT - RIGHT;
+  const span = plotWidth() - LEFT - RIGHT;
   if (positive.length > 1 && high / low > 40) {
     const first = Math.floor(Math.log10(low)), last = Math.ceil(Math.log10(high));
     const gutter = positive.length < values.length ? 34 : 0;
@@ -35,7 +37,7 @@ function scaleX(values) {
     const marks = Array.from({ length: last - first + 1 }, (_, index) => 10 ** (first + index));
     return { at, marks: gutter ? [0, ...marks] : marks, log: true };
   }
-  const marks = ticks(0, high || 1, 6);
+  const marks = ticks(0, high || 1, NARROW.matches ? 4 : 6);
   const end = Math.max(high * 1.04, marks.at(-1)) || 1;
   return { at: (value) => LEFT + (value / end) * span, marks, log: false };
 }
@@ -57,7 +59,7 @@ function frontier(marks) {
 
 function labels(kept, marks, x, y) {
   const boxes = marks.map((mark) => [x(mark.x) - 6, y(mark.y) - 6, x(mark.x) + 6, y(mark.y) + 6]);
-  const free = (box) => box[0] >= LEFT && box[2] <= WIDTH - 2 && box[1] >= 0
+  const free = (box) => box[0] >= LEFT && box[2] <= plotWidth() - 2 && box[1] >= 0
     && boxes.every((other) => box[2] < other[0] || box[0] > other[2] || box[3] < other[1] || box[1] > other[3]);
   return kept.map((mark) => {
     const text = clip(mark.row.name, 34);
@@ -77,16 +79,17 @@ function labels(kept, marks, x, y) {
 }
 
 function scatter(id, title, what, rows, read, choice) {
-  const marks = rows.map((row) => ({ row, x: read(row), y: figure(macroOf(row), "em"), ci: interval(macroOf(row), "em") }))
+  const marks = rows.filter((row) => row.unranked !== "bound").map((row) => ({ row, x: read(row), y: figure(macroOf(row), "em"), ci: interval(macroOf(row), "em") }))
     .filter((mark) => mark.x !== null && mark.y !== null).sort((a, b) => a.x - b.x || a.y - b.y);
   const head = make("figcaption", null, make("h3", null, title), choice);
   if (!marks.length) return make("figure", { class: "plot", id }, head, make("p", { class: "empty" }, "No row here tells its " + what + "."));
   const highest = Math.min(1, Math.max(0.05, ...marks.map((mark) => (mark.ci ? mark.ci[1] : mark.y))) * 1.05);
   const scale = scaleX(marks.map((mark) => mark.x));
   const x = scale.at;
+  const width = plotWidth();
   const y = (value) => TOP + (1 - value / highest) * (HEIGHT - TOP - BOTTOM);
   const kept = frontier(marks);
-  const readout = make("p", { class: "readout", "aria-hidden": "true" }, "Line: no ranked row is both better and cheaper.");
+  const readout = make("p", { class: "readout", "aria-hidden": "true" }, "Dashed: the best of the ranked rows so far, from left to right.");
   const say = (mark) => clip(mark.row.name, 80) + " on " + clip(mark.row.eval, 40) + ": EM " + percent(mark.y) + " %, " + what + " " + short(mark.x);
   const nodes = marks.map((mark, index) => draw("a", {
     href: address({ row: mark.row.slug, question: "" }), class: "point " + (ENGINE_KINDS[mark.row.kind] || "mixed") + (mark.row.rank === null ? " unranked" : ""),
@@ -106,12 +109,12 @@ function scatter(id, title, what, rows, read, choice) {
   draw("circle", { class: "hit", r: 11 }), (SHAPES[mark.row.kind] || SHAPES.mixed)()));
   const steps = kept.map((mark, index) => (index ? "H" + x(mark.x).toFixed(1) + "V" : "M" + x(mark.x).toFixed(1) + " ") + y(mark.y).toFixed(1)).join("");
   return make("figure", { class: "plot", id }, head,
-    draw("svg", { viewBox: "0 0 " + WIDTH + " " + HEIGHT, role: "group", "aria-label": title + ", " + plural(marks.length, "row") },
-      ticks(0, highest, 5).map((at) => [draw("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(at), y2: y(at) }),
+    draw("svg", { viewBox: "0 0 " + width + " " + HEIGHT, role: "group", "aria-label": title + ", " + plural(marks.length, "row") },
+      ticks(0, highest, 5).map((at) => [draw("line", { class: "rule", x1: LEFT, x2: width - RIGHT, y1: y(at), y2: y(at) }),
         draw("text", { x: LEFT - 8, y: y(at) + 4, "text-anchor": "end" }, percent(at).replace(/\.0$/, ""))]),
       scale.marks.map((at) => [draw("line", { class: "rule tick", x1: x(at), x2: x(at), y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 4 }),
         draw("text", { x: x(at), y: HEIGHT - BOTTOM + 17, "text-anchor": "middle" }, short(at))]),
-      draw("text", { class: "axis", x: WIDTH - RIGHT, y: HEIGHT - 4, "text-anchor": "end" }, what + (scale.log ? ", log scale" : "") + " →"),
+      draw("text", { class: "axis", x: width - RIGHT, y: HEIGHT - 4, "text-anchor": "end" }, what + (scale.log ? ", log scale" : "") + " →"),
       draw("text", { class: "axis", x: 0, y: 10 }, "EM %"),
       draw("path", { class: "frontier", d: steps }), nodes, labels(kept, marks, x, y)),
     readout);
@@ -129,5 +132,5 @@ function renderPlots(state, group, rows) {
     scatter("plot-searches", "Accuracy against searches", "searches a question", rows, (row) => figure(macroOf(row), "searches"), null),
     make("ul", { class: "legend", "aria-label": "Marks" }, kinds.map((kind) => make("li", null,
       draw("svg", { class: "point " + kind, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, SHAPES[kind]()), kind)),
-    make("li", null, "hollow: not ranked")));
+    make("li", null, "hollow: partial; bounds are left out")));
 }

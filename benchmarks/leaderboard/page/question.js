@@ -16,7 +16,7 @@ function questionView(group, opened) {
       make("p", { class: "asked" }, told(episode.question, 2000)),
       facts([["Golden answers", make("ul", { class: "inline" }, episode.golden_answers.slice(0, 12).map((answer) => make("li", null, told(answer, 200))),
         episode.golden_answers.length > 12 ? make("li", null, "and " + (episode.golden_answers.length - 12) + " more") : null)],
-      ["Set", told(episode.set, 60)], ["Number", String(episode.index + 1)], ["Id", told(episode.question_id, 120)], ["Needs", hops]]),
+      ["Set", told(episode.set, 60)], ["Id", told(episode.question_id, 120)], ["Needs", hops]]),
       make("p", { class: "legend-line" }, "Written by ", Object.keys(WRITERS).map((writer) => [make("span", { class: "key-mark " + writer }, "the " + writer), " "])),
       make("div", { class: "transcripts" + (opened.rows.length > 1 ? " two" : "") }, opened.rows.map((row, place) => transcript(row, episodes[place]))),
       neighbours(opened, found[0].list),
@@ -70,12 +70,12 @@ function searchCard(search, number) {
   const known = (value, yes, no) => (value === null || value === undefined ? null : value ? yes : no);
   const notes = [
     search.contains_golden ? "showed a golden answer" : "no golden answer in it", known(search.supports_query, "supports the query", "doesn't support the query"),
-    plural(search.num_documents, "document") + " from", told(search.engine, 60), search.route ? told(search.route, 20) : null,
+    [plural(search.num_documents, "document") + " from ", told(search.engine, 60)], search.route ? told(search.route, 20) : null,
     "p(noisy) " + short(search.noise_probability), short(search.latency_s) + " s", search.cached ? "from a cache" : null, search.cut ? "cut by a budget" : null,
   ].filter(Boolean);
   return make("div", { class: "search-card " + (isNoisy ? "noisy" : "useful") },
     make("p", null, make("b", null, "Search " + number), " ", make("span", { class: "draw" }, isNoisy ? "drawn: noisy" : "drawn: useful"), " ", search.contains_golden ? make("span", { class: "draw golden" }, "golden shown") : null),
     make("p", { class: "query" }, told(search.query, 600)),
-    make("p", { class: "note" }, notes.map((note, index) => [index && notes[index - 1] !== notes[3] ? " · " : " ", note])),
+    make("p", { class: "note" }, notes.map((note, index) => [index ? " · " : null, note])),
     search.error ? make("p", { class: "box warn" }, "Failed: ", told(search.error, 600)) : null);
 }

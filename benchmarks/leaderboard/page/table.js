@@ -11,7 +11,7 @@ function aboutGroup(group) {
   const sizes = [...new Set(group.sets.map((set) => set.n))];
   const names = group.sets.map((set) => clip(set.name, 30) + (sizes.length > 1 ? " (" + count(set.n) + ")" : "")).join(", ");
   const each = sizes.length === 1 ? plural(sizes[0], "question") + (group.sets.length > 1 ? " of each" : "") : "questions in brackets";
-  return names + " · " + each + " · the same questions for every row";
+  return names + " · " + each + " · the same questions for every row · accuracy in per cent";
 }
 
 // The form is made once, so that typing keeps its place; what it shows follows the address.
@@ -52,7 +52,7 @@ function headCell(column, state) {
   const next = down ? column.key : up ? "-" + column.key : first;
   return make("th", { scope: "col", role: "columnheader", class: column.key === "policy" ? "name" : "value", "aria-sort": down ? "descending" : up ? "ascending" : "none" },
     make("button", { type: "button", title: column.title, onclick: () => { go({ sort: next }, { step: false }); refocus(column.key); }, "data-sort": column.key },
-      column.label, column.unit ? make("small", null, " " + column.unit) : null,
+      column.label,
       make("span", { class: "arrow", "aria-hidden": "true" }, down ? "▼" : up ? "▲" : "")));
 }
 
@@ -61,24 +61,25 @@ function refocus(key) {
   if (button) button.focus();
 }
 
+// Bounds may lie beyond the end, which is set by the rows that are ranked.
 function bar(value, ci, top) {
-  const x = (share) => (100 * share) / top;
+  const x = (share) => Math.min(100, (100 * share) / top);
   return draw("svg", { class: "bar", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" },
     draw("rect", { class: "track", x: 0, y: 3, width: 100, height: 2 }),
     ci ? draw("rect", { class: "band", x: x(ci[0]), y: 1.5, width: Math.max(0.5, x(ci[1]) - x(ci[0])), height: 5 }) : null,
-    draw("rect", { class: "mark", x: Math.max(0, x(value) - 0.8), y: 0, width: 1.6, height: 8 }));
+    draw("rect", { class: "mark", x: Math.min(98.4, Math.max(0, x(value) - 0.8)), y: 0, width: 1.6, height: 8 }));
 }
 
 function valueCell(column, row, top, isSorted) {
   const value = column.value(row);
   const ci = column.ci(row);
   const attributes = {
-    role: "cell", "data-label": column.label, class: [column.bar ? "key" : "", isSorted ? "sorted" : "", value === null ? "nothing" : ""].join(" ").trim(),
+    role: "cell", "data-label": column.label, class: [column.bar ? "key" : "", isSorted ? "sorted" : "", value === null ? "nothing" : "", column.show === points && ci && ci[0] <= 0 && ci[1] >= 0 ? "untold" : ""].join(" ").trim(),
     title: ci ? column.show(value) + ", 95 % interval " + range(ci, column.show) : null,
   };
   if (!column.bar || value === null) return make("td", attributes, column.show(value));
-  return make("td", attributes, make("b", null, column.show(value)), bar(value, ci, top),
-    ci ? make("small", null, range(ci, column.show).replace(" to ", "–")) : null);
+  return make("td", attributes, make("b", null, column.show(value)),
+    ci ? make("small", null, range(ci, column.show).replace(" to ", "–")) : null, bar(value, ci, top));
 }
 
 function rankCell(row) {
@@ -122,8 +123,8 @@ function bodyRow(row, columns, state, compared, top) {
 function renderTable(state, group, rows) {
   const columns = shownColumns(group, state.view);
   const compared = comparedSlugs(state, group);
-  const highest = Math.max(0.1, ...group.rows.map((row) => (interval(macroOf(row), "em") || [0, figure(macroOf(row), "em") || 0])[1]));
-  const top = Math.min(1, Math.ceil(highest * 10) / 10);
+  const ends = group.rows.filter((row) => row.rank !== null).map((row) => (interval(macroOf(row), "em") || [0, 0])[1]);
+  const top = Math.min(1, Math.ceil(Math.max(0.1, ...ends) * 10) / 10);
   const heads = [
     make("th", { scope: "col", role: "columnheader", class: "pick" }, unseen("Compare")),
     make("th", { scope: "col", role: "columnheader", class: "rank" }, make("abbr", { title: "Rank by exact match" }, "#")),
@@ -133,8 +134,19 @@ function renderTable(state, group, rows) {
   byId("table").replaceChildren(make("table", { role: "table", class: "board", "aria-labelledby": "board-title" },
     make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, heads)),
     make("tbody", { role: "rowgroup" }, sortedRows(group, rows, state.sort).map((row) => bodyRow(row, columns, state, compared, top)))));
+  fitTable();
   byId("board-count").textContent = rows.length === group.rows.length ? plural(rows.length, "row")
     : rows.length ? rows.length + " of " + plural(group.rows.length, "row") : "No row is like that; " + plural(group.rows.length, "row") + " in all.";
+}
+
+// A table that fits keeps its head in sight as the page scrolls; one that is too wide scrolls by itself instead.
+function fitTable() {
+  const place = byId("table");
+  place.classList.remove("scroll");
+  const isWide = place.firstElementChild && place.firstElementChild.scrollWidth > place.clientWidth;
+  place.classList.toggle("scroll", Boolean(isWide));
+  if (isWide) place.setAttribute("tabindex", "0");
+  else place.removeAttribute("tabindex");
 }
 
 // Two rows are compared; a third takes the place of the first.

@@ -44,7 +44,7 @@ function short(value) {
   const size = Math.abs(value);
   if (size >= 1e4) return minus((value / 1e3).toFixed(size >= 1e5 ? 0 : 1)) + "k";
   if (size >= 100) return minus(value.toFixed(0));
-  if (size >= 0.01) return minus(String(Number(value.toPrecision(3))));
+  if (size >= 1e-4) return minus(String(Number(value.toPrecision(3))));
   return minus(value.toExponential(1).replace("e-", "e−"));
 }
 

@@ -17,17 +17,24 @@ from zs_env.episode import Segment
 
 HOSTILE = (
     "<script>document.title='broken into'</script></script><!--<img src=x onerror=\"document.title='broken into'\">"
-    "\u2028\u2029\u202e{{x}} ${x} `x` | a*b* [x](javascript:alert(1)) \ud800"
+    "\u2028\u2029\u202e{{x}} ${x} `x` | a*b* [x](javascript:alert(1))"
 )
 """What a document, an answer or a name may hold that wants to be more than text."""
 
-KINDS = {"closed-book": "closed-book", "template": "simulated", "smollm2": "simulated", "bm25": "real", "hybrid": "mixed"}
+KINDS = {
+    "closed-book": "closed-book",
+    "template": "simulated",
+    "smollm2": "simulated",
+    "bm25": "real",
+    "hybrid": "mixed",
+}
 
 
 def made_episode(
     set_name: str, index: int, *, right: bool, searches: int = 1, text: str = "", rng: random.Random | None = None
 ) -> PlayedEpisode:
     """One question, played as `zerosearch` plays; `text` is put into every free text of it."""
+    text += "\ud800" if text else ""  # half a character: an episode's file can hold it, a record's can't
     rng = rng or random.Random(index)
     golden = (f"Answer {index}{text}", f"The answer {index}")
     answer = golden[0] if right else f"Another {index}{text}" if rng.random() < 0.8 else None
@@ -227,7 +234,34 @@ def made_board(root: Path, *, number: int = 100, sets: Sequence[str] = ("nq", "h
         if suite == "zerosearch":
             trained = {"policy": "quickstart, trained", "train_engine": "template", "searches": 2}
             for engine in ("closed-book", "template", "bm25", "hybrid"):
-                made_record(root, eval_engine=engine, suite=suite, sets=sizes, skill=0.05 + 0.45 * (engine != "closed-book"), **trained)
-            made_record(root, policy="Qwen2.5-7B-Instruct, r1", agent="r1", eval_engine="closed-book", suite=suite, sets=sizes, skill=0.3, searches=0, state="partial", failed=17)
+                made_record(
+                    root,
+                    eval_engine=engine,
+                    suite=suite,
+                    sets=sizes,
+                    skill=0.05 + 0.45 * (engine != "closed-book"),
+                    **trained,
+                )
+            made_record(
+                root,
+                policy="Qwen2.5-7B-Instruct, r1",
+                agent="r1",
+                eval_engine="closed-book",
+                suite=suite,
+                sets=sizes,
+                skill=0.3,
+                searches=0,
+                state="partial",
+                failed=17,
+            )
         for bound, skill in (("oracle", 2.0), ("random", 0.0)):
-            made_record(root, policy=bound, agent=bound, eval_engine="closed-book", suite=suite, sets=sizes, skill=skill, searches=0)
+            made_record(
+                root,
+                policy=bound,
+                agent=bound,
+                eval_engine="closed-book",
+                suite=suite,
+                sets=sizes,
+                skill=skill,
+                searches=0,
+            )
