@@ -208,12 +208,10 @@ def judge_episodes(
     waiting = list(dict.fromkeys(prompt for prompt in asked.values() if prompt not in judge.verdicts))
     if waiting:
         asyncio.run(_ask_all(waiting, judge, say))
-    return [
-        replace(
-            episode, judged=judge.verdicts.get(asked[number]) if number in asked else None if episode.failed else False
-        )
-        for number, episode in enumerate(played)
-    ]
+    verdicts = {number: judge.verdicts.get(prompt) for number, prompt in asked.items()}
+    for number, episode in enumerate(played):
+        played[number] = replace(episode, judged=verdicts.get(number, None if episode.failed else False))
+    return played
 
 
 def agreement(episodes: Iterable[PlayedEpisode]) -> dict[str, Any]:
