@@ -13,11 +13,10 @@ from typing import Any
 
 from benchmarks.leaderboard.comparing import questions_key
 from benchmarks.leaderboard.pairs import MACRO, Scores, paired_by_set
+from benchmarks.leaderboard.record_shape import KINDS
 from benchmarks.leaderboard.records import Record
 
-__all__ = ["KINDS", "Gap", "find_gaps", "gap_key"]
-
-KINDS = ("closed-book", "simulated", "real", "mixed")
+__all__ = ["Gap", "find_gaps", "gap_key"]
 
 _SETTINGS = ("seed", "topk", "max_turns", "max_new_tokens", "max_episode_tokens", "temperature")
 """The chance of noise isn't one of them: it means nothing to a closed book or a real engine."""

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
@@ -183,29 +183,35 @@ def judge_episodes(
     episodes: Iterable[PlayedEpisode],
     judge: AnswerJudge,
     *,
+    kept_from: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[PlayedEpisode]:
-    """The episodes with the judge's verdicts, in their order.
+    """The episodes with the judge's verdicts, in their order; those of another judge are gone.
 
-    Without asking, an episode that didn't answer is not right, and one that failed has no verdict. One that has a
-    verdict keeps it.
+    Without asking, an episode that didn't answer is not right, and one that failed has no verdict.
 
     Args:
         episodes: What was played.
         judge: Who judges; it counts what fails.
+        kept_from: The `record()` of the judge whose verdicts the episodes have already. If it is this one, they are
+            kept, and only what has none is asked about.
         say: Is told if the judge was given up.
     """
     played = list(episodes)
     asked = {
         number: judge_prompt(episode, judge.settings) for number, episode in enumerate(played) if _has_answer(episode)
     }
-    for number, prompt in asked.items():
-        if (kept := played[number].judged) is not None:
-            judge.verdicts.setdefault(prompt, kept)
+    if kept_from is not None and dict(kept_from) == judge.record():
+        for number, prompt in asked.items():
+            if (kept := played[number].judged) is not None:
+                judge.verdicts.setdefault(prompt, kept)
     waiting = list(dict.fromkeys(prompt for prompt in asked.values() if prompt not in judge.verdicts))
     if waiting:
         asyncio.run(_ask_all(waiting, judge, say))
-    return [_judged(episode, asked.get(number), judge) for number, episode in enumerate(played)]
+    verdicts = {number: judge.verdicts.get(prompt) for number, prompt in asked.items()}
+    for number, episode in enumerate(played):
+        played[number] = replace(episode, judged=verdicts.get(number, None if episode.failed else False))
+    return played
 
 
 def agreement(episodes: Iterable[PlayedEpisode]) -> dict[str, Any]:
@@ -246,14 +252,6 @@ def _line(text: str, most: int) -> str:
 
 def _has_answer(episode: PlayedEpisode) -> bool:
     return not episode.failed and bool((episode.answer or "").strip())
-
-
-def _judged(episode: PlayedEpisode, prompt: str | None, judge: AnswerJudge) -> PlayedEpisode:
-    if episode.judged is not None:
-        return episode
-    if prompt is None:
-        return replace(episode, judged=None if episode.failed else False)
-    return replace(episode, judged=judge.verdicts.get(prompt))
 
 
 async def _ask_all(waiting: Sequence[str], judge: AnswerJudge, say: Callable[[str], None]) -> None:

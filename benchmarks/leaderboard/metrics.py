@@ -90,9 +90,9 @@ def macro(sets: Mapping[str, Sequence[PlayedEpisode]], *, costs: Costs | None = 
     played = {name: [each for each in episodes if not each.failed] for name, episodes in sets.items()}
     every = [episode for episodes in played.values() for episode in episodes]
     figures = [{**_spent(episodes), **_searched(episodes)} for episodes in played.values()]
-    seconds = _seconds(every) if all(played.values()) else None
+    seconds = _seconds(every) if figures and all(played.values()) else None
     if seconds is not None:
-        seconds["mean"] = _average([each["seconds"]["mean"] for each in figures])
+        seconds["mean"] = float(np.mean([each["seconds"]["mean"] for each in figures]))
     return {
         "n": len(every),
         "num_failed": sum(map(len, sets.values())) - len(every),

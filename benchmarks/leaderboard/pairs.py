@@ -29,6 +29,7 @@ __all__ = ["MACRO", "NUM_FLIPS", "Scores", "mcnemar_p", "paired_by_set", "paired
 
 MACRO = "macro"
 NUM_FLIPS = 9_999
+_FEW_SIZES = 24
 
 Floats = NDArray[np.float64]
 
@@ -94,8 +95,7 @@ def paired_test(
     Raises:
         ConfigError: The two have other sets, or other questions at the same place.
     """
-    pairs = _differences(_as_scores(first, key), _as_scores(second, key))
-    return _compare(list(pairs.values()), seed)
+    return _compare(list(_sets(first, second, key, seed).values()))
 
 
 def paired_by_set(
@@ -106,10 +106,15 @@ def paired_by_set(
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """`paired_test` for each set, by its name, and for the average over sets as "macro" (last)."""
+    sets = _sets(first, second, key, seed)
+    return {name: _compare([each]) for name, each in sets.items()} | {MACRO: _compare(list(sets.values()))}
+
+
+def _sets(
+    first: Sequence[PlayedEpisode] | Scores, second: Sequence[PlayedEpisode] | Scores, key: str, seed: int
+) -> dict[str, _Set]:
     pairs = _differences(_as_scores(first, key), _as_scores(second, key))
-    return {name: _compare([each], seed) for name, each in pairs.items()} | {
-        MACRO: _compare(list(pairs.values()), seed)
-    }
+    return {name: _Set(each, seed, place) for place, (name, each) in enumerate(pairs.items())}
 
 
 def _as_scores(given: Sequence[PlayedEpisode] | Scores, key: str) -> Scores:
@@ -129,36 +134,72 @@ def _differences(first: Scores, second: Scores) -> dict[str, Floats]:
 
 
 def _pair(name: str, first: Any, second: Any) -> Floats:
-    if np.array_equal(first[0], second[0]):
-        at = other = slice(None)
-        indices = first[0]
-    else:
-        indices, at, other = np.intersect1d(first[0], second[0], assume_unique=True, return_indices=True)
-    strange = np.flatnonzero(first[1][at] != second[1][other])
+    if not np.array_equal(first[0], second[0]):
+        _, at, other = np.intersect1d(first[0], second[0], assume_unique=True, return_indices=True)
+        first, second = (tuple(each[at] for each in first), tuple(each[other] for each in second))
+    strange = np.flatnonzero(first[1] != second[1])
     if len(strange):
         where = strange[0]
         raise ConfigError(
-            f"Question {indices[where]} of the set {name!r} is {str(first[1][at][where])!r} for the one and "
-            f"{str(second[1][other][where])!r} for the other: these aren't the same questions, and can't be paired. "
+            f"Question {first[0][where]} of the set {name!r} is {str(first[1][where])!r} for the one and "
+            f"{str(second[1][where])!r} for the other: these aren't the same questions, and can't be paired. "
             "Run both with the same suite and --limit."
         )
-    differences: Floats = first[2][at] - second[2][other]
-    return differences[~np.isnan(differences)]
+    differences: Floats = first[2] - second[2]
+    # Rounded, so that 0.3 - 0.1 is 0.2 - 0.0 and equal differences are drawn together.
+    return np.round(differences[~np.isnan(differences)], 12)
 
 
-def _compare(sets: Sequence[Floats], seed: int) -> dict[str, Any]:
-    every = np.concatenate(sets) if sets else np.empty(0)
-    only_first, only_second = int((every > 0).sum()), int((every < 0).sum())
-    counted = {"n": len(every), "only_first": only_first, "only_second": only_second}
-    whole = bool(np.isin(every, (-1.0, 0.0, 1.0)).all())
-    test = "mcnemar" if len(sets) == 1 and whole else "sign-flip"
+class _Set:
+    """The differences of one set, with what was drawn for them: the average over sets uses the same draws.
+
+    Args:
+        differences: One a pair.
+        seed: Of the draws.
+        place: Which set of its suite it is, so that two sets don't share their draws.
+    """
+
+    def __init__(self, differences: Floats, seed: int, place: int) -> None:
+        self.differences = differences
+        self.whole = bool(np.isin(differences, (-1.0, 0.0, 1.0)).all())
+        self._seed = seed
+        self._place = place
+        self._means: Floats | None = None
+        self._flipped: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.differences)
+
+    @property
+    def mean(self) -> float:
+        return float(self.differences.mean())
+
+    def means(self) -> Floats:
+        """The means of resampled pairs."""
+        if self._means is None:
+            rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(0, self._place)))
+            self._means = _resampled(self.differences, rng)
+        return self._means
+
+    def flipped(self) -> Floats:
+        """The means under random signs."""
+        if self._flipped is None:
+            rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(1, self._place)))
+            self._flipped = _flip(self.differences[self.differences != 0], rng) / len(self)
+        return self._flipped
+
+
+def _compare(sets: Sequence[_Set]) -> dict[str, Any]:
+    only_first = sum(int((each.differences > 0).sum()) for each in sets)
+    only_second = sum(int((each.differences < 0).sum()) for each in sets)
+    counted = {"n": sum(map(len, sets)), "only_first": only_first, "only_second": only_second}
+    test = "mcnemar" if len(sets) == 1 and sets[0].whole else "sign-flip"
     if not sets or not all(map(len, sets)):
         return {"difference": None, "ci": None, "p": None, **counted, "test": test}
-    rng = np.random.default_rng(seed)
-    estimate = float(np.mean([each.mean() for each in sets]))
-    means = np.mean([_resampled(each, rng) for each in sets], axis=0)
-    p = mcnemar_p(only_first, only_second) if test == "mcnemar" else _flip_p(sets, rng)
-    return {"difference": estimate, "ci": interval_of(means, estimate), "p": p, **counted, "test": test}
+    estimate = float(np.mean([each.mean for each in sets]))
+    interval = interval_of(np.mean([each.means() for each in sets], axis=0), estimate)
+    p = mcnemar_p(only_first, only_second) if test == "mcnemar" else _flip_p(sets, estimate)
+    return {"difference": estimate, "ci": interval, "p": p, **counted, "test": test}
 
 
 def _resampled(differences: Floats, rng: np.random.Generator) -> Floats:
@@ -187,12 +228,26 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     return float(min(1.0, 2 * math.exp(top + math.log(np.exp(logs - top).sum()) - total * math.log(2))))
 
 
-def _flip_p(sets: Sequence[Floats], rng: np.random.Generator) -> float:
+def _flip_p(sets: Sequence[_Set], estimate: float) -> float:
     """How often random signs give an average at least as far from 0, the seen one counted among them."""
-    seen = abs(float(np.mean([each.mean() for each in sets])))
-    flipped = np.zeros(NUM_FLIPS)
-    for each in sets:
-        sizes, counts = np.unique(np.abs(each[each != 0]), return_counts=True)
+    flipped = np.mean([each.flipped() for each in sets], axis=0)
+    return float((1 + (np.abs(flipped) >= abs(estimate) - 1e-12).sum()) / (1 + NUM_FLIPS))
+
+
+def _flip(differences: Floats, rng: np.random.Generator) -> Floats:
+    """Sums of the differences with random signs: [NUM_FLIPS]. Of equal sizes, the number of pluses is binomial."""
+    sizes, counts = np.unique(np.abs(differences), return_counts=True)
+    if len(sizes) <= _FEW_SIZES:
+        sums: Floats = np.zeros(NUM_FLIPS)
         for size, count in zip(sizes, counts, strict=True):
-            flipped += (2.0 * rng.binomial(count, 0.5, size=NUM_FLIPS) - count) * (size / len(each) / len(sets))
-    return float((1 + (np.abs(flipped) >= seen - 1e-12).sum()) / (1 + NUM_FLIPS))
+            sums += (2.0 * rng.binomial(count, 0.5, size=NUM_FLIPS) - count) * size
+        return sums
+    total = len(differences)
+    pluses = np.empty(NUM_FLIPS)
+    rows = max(1, 8_000_000 // total)
+    for start in range(0, NUM_FLIPS, rows):
+        size = min(rows, NUM_FLIPS - start)
+        bits = np.unpackbits(np.frombuffer(rng.bytes(size * -(-total // 8)), dtype=np.uint8).reshape(size, -1), axis=1)
+        pluses[start : start + size] = bits[:, :total].astype(np.float64) @ differences
+    signed: Floats = 2 * pluses - differences.sum()
+    return signed

@@ -1,4 +1,4 @@
-"""Records: a folder a row, with `record.json` (figures, settings, where it ran) and `episodes.jsonl.gz` (every question).
+"""Records: a folder a row, with `record.json` (figures, settings, where it ran) and `episodes.jsonl.gz` (questions).
 
 Figures are made of the episodes alone, so whoever holds the folder can make them again; `validate_record` does.
 """
@@ -129,7 +129,7 @@ def episodes_sha256(path: Path) -> str:
     """
     try:
         with gzip.open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, EOFError) as error:
         raise RecordError(f"{path.name} can't be read: {error}.") from error
 

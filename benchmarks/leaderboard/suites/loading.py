@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agents.evaluate import pick_questions
 from benchmarks.leaderboard.errors import SuiteError
+from benchmarks.leaderboard.suites.hub_files import file_sha256, hub_file
 from benchmarks.leaderboard.suites.pins import SetPin
 from zs_env.questions import load_questions
 from zs_env.questions.hub import PREFIX, HubPlace, find_commit
@@ -58,26 +58,34 @@ class LoadedSet:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """Questions, the commit that they are of, and the hash of the file that they were read from, where there is one."""
+
+    source: QuestionSource
+    revision: str | None = None
+    sha256: str | None = None
+
+
 def load_set(pin: SetPin, *, limit: int | None = None, place: str | None = None, offline: bool = False) -> LoadedSet:
     """Load a set's questions and hold them against the pin.
 
     Args:
         pin: The set.
         limit: Play only a sample of so many, the same in every run (`agents.evaluate.pick_questions`).
-        place: Load it from here instead, a file or a hub-shaped folder that holds the same questions.
-        offline: Take a hub data set from the cache of this machine, whatever revision that has. The pin must know the
-            fingerprint, which then decides.
+        place: Load it from here instead: a file or a hub-shaped folder (`hf:<folder>:<config>`) of the same questions.
+        offline: Take what is pinned from the cache of this machine, and ask no hub.
 
     Raises:
         SuiteError: What was found isn't what was pinned; the message holds both, and the way out.
         ConfigError: It can't be loaded.
     """
-    source, revision = _find(pin, place, offline)
-    _check(pin, source, revision)
-    found = replace(pin, revision=revision, size=len(source), fingerprint=source.fingerprint)
+    found = _find(pin, offline) if place is None else _find_elsewhere(pin, place)
+    _check(pin, found)
+    source = found.source
     questions = [_with_hops(question, pin.hops) for question in pick_questions(source, limit)]
     return LoadedSet(
-        pin=found,
+        pin=replace(pin, revision=found.revision, size=len(source), fingerprint=source.fingerprint),
         source=_shown(place or pin.place),
         limit=limit,
         questions=questions,
@@ -86,44 +94,72 @@ def load_set(pin: SetPin, *, limit: int | None = None, place: str | None = None,
     )
 
 
-def _find(pin: SetPin, place: str | None, offline: bool) -> tuple[QuestionSource, str | None]:
-    """The questions, and the commit that they are of."""
-    if place is not None:
-        return _load(pin, place, pin.split), pin.revision
+def _find(pin: SetPin, offline: bool) -> _Found:
     if not pin.on_hub:
-        return _load(pin, pin.place, pin.split), None
-    if HubPlace.parse(pin.place).folder is not None:
-        return _load(pin, pin.place, pin.split), None
+        return _find_elsewhere(pin, pin.place)
+    place = HubPlace.parse(pin.place)
+    if place.folder is not None:
+        return _find_in_folder(pin, place.folder)
     if offline:
-        if not pin.fingerprint:
-            raise SuiteError(
-                f"The set {pin.name!r} can't be taken from the cache: its suite pins no fingerprint, so nothing tells "
-                "whether it is the right one. Pin the suite once with the hub in reach, or load it from there."
-            )
-        return _load(pin, pin.place, pin.split), pin.revision
-    at = pin.place if pin.revision is None else f"{pin.place}@{pin.revision}"
-    commit = find_commit(HubPlace.parse(at))
-    return _load(pin, f"{pin.place}@{commit}", pin.split), commit
+        return _find_cached(pin, place)
+    commit = find_commit(replace(place, revision=pin.revision))
+    if pin.file is None:
+        return _Found(source=load_questions(f"{pin.place}@{commit}", pin.split), revision=commit)
+    return _read_file(hub_file(place, pin.file, commit), commit)
 
 
-def _load(pin: SetPin, place: str, split: str | None) -> QuestionSource:
-    return load_questions(place, split)
+def _find_in_folder(pin: SetPin, folder: Path) -> _Found:
+    if pin.file is None:
+        return _Found(source=load_questions(pin.place, pin.split))
+    return _read_file(folder / pin.file, None)
 
 
-def _check(pin: SetPin, source: QuestionSource, revision: str | None) -> None:
-    if pin.revision is not None and revision != pin.revision:
-        raise SuiteError(_refusal(pin, "revision", pin.revision, revision))
-    if pin.size is not None and len(source) != pin.size:
-        raise SuiteError(_refusal(pin, "size", f"{pin.size:,} questions", f"{len(source):,}"))
-    if pin.fingerprint and source.fingerprint != pin.fingerprint:
-        raise SuiteError(_refusal(pin, "fingerprint", pin.fingerprint, source.fingerprint))
+def _find_cached(pin: SetPin, place: HubPlace) -> _Found:
+    if pin.file is not None and pin.revision is not None:
+        return _read_file(hub_file(place, pin.file, pin.revision, offline=True), pin.revision)
+    if not pin.fingerprint:
+        raise SuiteError(
+            f"The set {pin.name!r} can't be taken from the cache: its suite pins neither a file at a revision nor a "
+            "fingerprint, so nothing tells whether it is the right one. Load it from the hub."
+        )
+    # The fingerprint decides, whatever revision the cache holds.
+    return _Found(source=load_questions(pin.place, pin.split), revision=pin.revision)
+
+
+def _find_elsewhere(pin: SetPin, place: str) -> _Found:
+    """From a file, a folder or the atlas. A file that is pinned by its hash holds one split, whatever its rows say."""
+    path = Path(place).expanduser()
+    revision = pin.revision if pin.fingerprint or pin.sha256 else None  # without a hash nothing tells which it is of
+    if place.startswith(PREFIX) or not path.is_file():
+        return _Found(source=load_questions(place, pin.split), revision=revision)
+    split = None if pin.on_hub else pin.split
+    return _Found(source=load_questions(path, split), revision=revision, sha256=file_sha256(path))
+
+
+def _read_file(path: Path, commit: str | None) -> _Found:
+    return _Found(source=load_questions(path), revision=commit, sha256=file_sha256(path))
+
+
+def _check(pin: SetPin, found: _Found) -> None:
+    size = len(found.source)
+    if pin.revision is not None and found.revision is not None and found.revision != pin.revision:
+        raise SuiteError(_refusal(pin, "revision", pin.revision, found.revision))
+    if pin.size is not None and size != pin.size:
+        raise SuiteError(_refusal(pin, "size", f"{pin.size:,} questions", f"{size:,}"))
+    if pin.fingerprint:
+        if found.source.fingerprint != pin.fingerprint:
+            raise SuiteError(_refusal(pin, "fingerprint", pin.fingerprint, found.source.fingerprint))
+    elif pin.sha256 and found.sha256 != pin.sha256:
+        what = f"SHA-256 of {pin.file}" if pin.file else "SHA-256"
+        raise SuiteError(_refusal(pin, what, pin.sha256, found.sha256 or "no one file"))
 
 
 def _refusal(pin: SetPin, what: str, pinned: object, found: object) -> str:
+    split = "" if pin.split is None else f", split {pin.split!r}"
     return (
-        f"The set {pin.name!r} isn't what its suite pins: {what} {pinned} was pinned, and {found} was found in "
-        f"{_shown(pin.place)!r} (split {pin.split!r}). Figures of it couldn't be compared with others'. Give the data "
-        "that was pinned, or pin a suite of your own under another name: python -m benchmarks leaderboard pin."
+        f"The set {pin.name!r} ({_shown(pin.place)}{split}) isn't what its suite pins: {what} {pinned} was pinned, and "
+        f"{found} was found. Its figures couldn't be compared with those of others. Give the data that were pinned; or "
+        "run these as questions of their own (--questions FILE), or pin a suite of another name (leaderboard pin)."
     )
 
 
@@ -138,8 +174,3 @@ def _shown(place: str) -> str:
     if place.startswith(PREFIX):
         return str(HubPlace.parse(place))
     return Path(place).name if "/" in place or "\\" in place else place
-
-
-def names(sets: Sequence[LoadedSet]) -> list[str]:
-    """The names of sets."""
-    return [each.name for each in sets]

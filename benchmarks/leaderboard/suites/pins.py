@@ -14,6 +14,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 """What suites and sets may be called: names go into folders and addresses."""
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -28,6 +29,9 @@ class SetPin:
         revision: The commit of a hub data set; None of what has no revisions, and where it isn't known.
         size: How many questions the split holds; None where it isn't known.
         fingerprint: `zs_env.questions.source.fingerprint` of all of them; empty where it isn't known.
+        file: The file of a hub data set that holds the split, read as it is; None to read it through `datasets`.
+        sha256: Of that file's bytes; empty where it isn't known. It stands in for a fingerprint that isn't known: equal
+            bytes are equal questions.
         hops: How many facts each question needs; None where questions differ, or say so themselves.
     """
 
@@ -37,6 +41,8 @@ class SetPin:
     revision: str | None = None
     size: int | None = None
     fingerprint: str = ""
+    file: str | None = None
+    sha256: str = ""
     hops: int | None = None
 
     def __post_init__(self) -> None:
@@ -58,6 +64,16 @@ class SetPin:
                 f"The set {self.name!r}: a fingerprint is 16 hexadecimal digits, or empty where it isn't known; got "
                 f"{self.fingerprint!r}."
             )
+        if self.sha256 and not _SHA256.fullmatch(str(self.sha256)):
+            raise SuiteError(
+                f"The set {self.name!r}: sha256 is 64 hexadecimal digits, or empty where it isn't known; got "
+                f"{self.sha256!r}."
+            )
+        if self.file is not None and not (self.on_hub and _is_inside(self.file)):
+            raise SuiteError(
+                f"The set {self.name!r}: file is the path of a file inside a hub data set; got {self.file!r} for "
+                f"{self.place!r}."
+            )
         if self.revision is not None and not (self.on_hub and _COMMIT.fullmatch(str(self.revision))):
             raise SuiteError(
                 f"The set {self.name!r}: a revision is the commit of a hub data set, 40 hexadecimal digits (a branch "
@@ -72,8 +88,16 @@ class SetPin:
     @property
     def unknown(self) -> tuple[str, ...]:
         """What of it isn't pinned, though it could be."""
-        wanted = {"revision": self.revision or not self.on_hub, "size": self.size, "fingerprint": self.fingerprint}
+        wanted = {
+            "revision": self.revision or not self.on_hub,
+            "size": self.size,
+            "hash": self.fingerprint or self.sha256,
+        }
         return tuple(name for name, value in wanted.items() if not value)
+
+
+def _is_inside(file: object) -> bool:
+    return isinstance(file, str) and bool(file) and not file.startswith("/") and ".." not in file.split("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ __all__ = ["SUITES", "load_suite", "pin_suite", "questions_suite", "write_suite"
 SUITES = ("atlas", "zerosearch")
 """The suites that come with the project."""
 
-_FIELDS = ("name", "place", "split", "revision", "size", "fingerprint", "hops")
+_FIELDS = ("name", "place", "split", "revision", "size", "file", "sha256", "fingerprint", "hops")
 
 
 def load_suite(name: str | Path) -> Suite:
@@ -86,7 +86,7 @@ def write_suite(path: Path, suite: Suite) -> None:
         lines += [
             f"{name} = {_quoted(value) if isinstance(value, str) else value}"
             for name, value in values.items()
-            if value is not None
+            if value is not None and value != ""
         ]
     write_text(path, "\n".join(lines) + "\n")
 

@@ -118,11 +118,16 @@ def test_the_same_answer_to_the_same_question_is_asked_about_once() -> None:
     assert [each.judged for each in judged] == [True, False]
 
 
-def test_a_verdict_that_is_kept_is_not_asked_for_again() -> None:
+def test_verdicts_of_the_same_judge_are_kept_and_anothers_are_not() -> None:
+    episodes = [played("Lyon", 0, judged=True), played("Lyon", 1), played("Paris", 2, judged=False)]
     with FaultServer(sensible) as server:
-        judged = judge_episodes([played("Lyon", 0, judged=True), played("Lyon", 1)], judge_at(server.base_url))
+        mine = judge_at(server.base_url).record()
+        kept = judge_episodes(episodes, judge_at(server.base_url), kept_from=mine)
         assert not server.chats
-    assert [each.judged for each in judged] == [True, True]
+        anew = judge_episodes(episodes, judge_at(server.base_url), kept_from=mine | {"name": "another"})
+        assert len(server.chats) == 2
+    assert [each.judged for each in kept] == [True, True, False]
+    assert [each.judged for each in anew] == [False, False, True]
 
 
 def test_many_are_asked_about_at_the_same_time() -> None:
@@ -199,7 +204,8 @@ def test_failures_are_counted_and_end_nothing() -> None:
         assert [each.judged for each in judged] == [None, True]
         assert judge.failures.total() == 1
         assert "abcdefgh1234" not in json.dumps(judge.failures)
-        again = judge_episodes(judged, judge)
+        again = judge_episodes(judged, judge, kept_from=judge.record())
+        assert len(server.chats) == 3
     assert [each.judged for each in again] == [True, True]
 
 
