@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents.interrupts import StopSignals
+from agents.players import SERVER_FLAGS
 from benchmarks.leaderboard.agents import AgentSpec, find_agent
 from benchmarks.leaderboard.engines import BoardEngine, closed_book, engines_of
 from benchmarks.leaderboard.evaluation import Evaluation, RunSettings
@@ -20,7 +21,7 @@ from benchmarks.leaderboard.replaying import Replay
 from benchmarks.leaderboard.suites import LoadedSet, Suite, load_set, load_suite, questions_suite
 from benchmarks.leaderboard.tables import render_records
 from zs_env.curriculum import check_probability, check_whole
-from zs_env.errors import ConfigError, ServiceError, ZeroSearchError
+from zs_env.errors import ConfigError, ZeroSearchError
 from zs_env.files import write_json
 
 __all__ = ["load_questions_of", "run"]
@@ -44,8 +45,7 @@ def run(options: argparse.Namespace) -> int:
             board.replay = Replay(options.replay, only=options.replay_only)
             closing.callback(board.replay.close)
         try:
-            for agent in agents:
-                board.play(agent, engines, options)
+            board.play(agents, engines, options)
         except KeyboardInterrupt:
             say("Stopped; what was played is kept.")
             board.errors.append("stopped by a signal")
@@ -73,23 +73,23 @@ class _Board:
         self.errors: list[str] = []
         self._settings, self._suite, self._sets = settings, suite, sets
 
-    def play(self, agent: AgentSpec, engines: Sequence[BoardEngine], options: argparse.Namespace) -> None:
-        """Play an agent on each engine; one that fails doesn't keep the others from being played.
+    def play(self, agents: Sequence[AgentSpec], engines: Sequence[BoardEngine], options: argparse.Namespace) -> None:
+        """Play each agent on each engine; one that fails doesn't keep the others from being played.
 
         Raises:
             KeyboardInterrupt: The command was asked to stop.
         """
-        if not agent.searches and any(engine.kind != "closed-book" for engine in engines):
-            say(f"{agent.name} never searches, so it is played once, closed-book.")
         with ExitStack() as closing:
-            try:
-                player = load_board_player(argparse.Namespace(**{**vars(options), "agent": [agent.name]}), say)
-            except ServiceError as error:
-                self.errors.append(f"{agent.name}: {error}")
-                return
-            closing.callback(player.close)
-            for engine in engines if agent.searches else [closed_book()]:
-                self._play_on(agent, player, engine)
+            players: dict[bool, BoardPlayer] = {}
+            for needs_model in dict.fromkeys(agent.needs_model for agent in agents):
+                named = [agent.name for agent in agents if agent.needs_model == needs_model]
+                players[needs_model] = _load_player(options, named, needs_model=needs_model)
+                closing.callback(players[needs_model].close)
+            for agent in agents:
+                if not agent.searches and any(engine.kind != "closed-book" for engine in engines):
+                    say(f"{agent.name} never searches, so it is played once, closed-book.")
+                for engine in engines if agent.searches else [closed_book()]:
+                    self._play_on(agent, players[agent.needs_model], engine)
 
     def _play_on(self, agent: AgentSpec, player: BoardPlayer, engine: BoardEngine) -> None:
         evaluation = Evaluation(
@@ -130,6 +130,23 @@ class _Board:
         if stopped_by is not None:
             return 128 + stopped_by
         return 1 if self.errors or partial else 0
+
+
+def _load_player(options: argparse.Namespace, agents: Sequence[str], *, needs_model: bool) -> BoardPlayer:
+    """Whoever plays these agents; nobody, for bounds, whatever model the flags name for the others."""
+    given = {**vars(options), "agent": list(agents)}
+    if not needs_model:
+        given |= {"model": None, "callable": None, "sampler": "transformers"} | dict.fromkeys(SERVER_FLAGS)
+    elif options.model is not None and options.sampler != "openai":
+        _quiet()
+    return load_board_player(argparse.Namespace(**given), say)
+
+
+def _quiet() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load_questions_of(options: argparse.Namespace) -> tuple[Suite, list[LoadedSet]]:
