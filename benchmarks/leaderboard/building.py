@@ -6,25 +6,93 @@ files. So equal records give equal bytes, and a check can tell a page that a han
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+from benchmarks.leaderboard.markdown import render_markdown
+from benchmarks.leaderboard.page import render_episodes, render_page
+from benchmarks.leaderboard.published import PublishedRow, load_published
+from benchmarks.leaderboard.records import EPISODES, Record, read_records
+from benchmarks.leaderboard.standing import group_records
+from benchmarks.leaderboard.validating import validate_record
+from zs_env.files import write_folder, write_text
 
 __all__ = ["build_board", "check_board"]
 
+_AGAIN = "python -m benchmarks leaderboard build"
 
-def build_board(records_folder: Path, markdown_path: Path, page_folder: Path) -> None:
+
+def build_board(
+    records_folder: Path,
+    markdown_path: Path,
+    page_folder: Path,
+    *,
+    published: Sequence[PublishedRow] | None = None,
+) -> None:
     """Write the board of all records: a Markdown table, and a page that opens from a file.
 
     Args:
         records_folder: Holds one folder a record; it may be empty, or not be there.
         markdown_path: The Markdown file to write.
         page_folder: Gets `index.html` and `episodes/<slug>.js`, one a record; what else it held is gone afterwards.
+        published: Rows of others; by default those that the project ships.
 
     Raises:
         ConfigError: A record can't be read; the message names it.
     """
-    raise NotImplementedError
+    records = read_records(records_folder)
+    groups = group_records(records)
+    rows = load_published() if published is None else published
+    markdown_path.parent.mkdir(parents=True, exist_ok=True)
+    write_folder(page_folder, lambda folder: _fill(folder, render_page(groups, rows), records))
+    write_text(markdown_path, render_markdown(groups, rows))
 
 
-def check_board(records_folder: Path, markdown_path: Path, page_folder: Path) -> list[str]:
-    """What a new build would change, one line a file; empty if the board is what its records say."""
-    raise NotImplementedError
+def _fill(folder: Path, page: str, records: Sequence[Record]) -> None:
+    (folder / "index.html").write_text(page, encoding="utf-8", newline="\n")
+    (folder / "episodes").mkdir()
+    for record in records:
+        script = render_episodes(record.slug, (record.folder / EPISODES).read_bytes())
+        (folder / "episodes" / f"{record.slug}.js").write_text(script, encoding="ascii", newline="\n")
+
+
+def check_board(
+    records_folder: Path,
+    markdown_path: Path,
+    page_folder: Path,
+    *,
+    published: Sequence[PublishedRow] | None = None,
+) -> list[str]:
+    """Whether records are what they say, and the board is what its records say.
+
+    Args:
+        records_folder: As for `build_board`.
+        markdown_path: The Markdown file that should be what a new build writes.
+        page_folder: The page that should be.
+        published: As for `build_board`.
+
+    Returns:
+        One line a fault, those of records first; empty if all is well.
+    """
+    records = read_records(records_folder)
+    faults = [f"{record.slug}: {fault}" for record in records for fault in validate_record(record.folder)]
+    with tempfile.TemporaryDirectory() as scratch:
+        fresh_page, fresh_markdown = Path(scratch) / "page", Path(scratch) / "table.md"
+        build_board(records_folder, fresh_markdown, fresh_page, published=published)
+        pairs = {markdown_path: fresh_markdown}
+        for root in (fresh_page, page_folder):
+            for file in sorted(path for path in root.rglob("*") if path.is_file()):
+                inside = file.relative_to(root)
+                pairs[page_folder / inside] = fresh_page / inside
+        return faults + [fault for shown, fresh in pairs.items() if (fault := _fault(shown, fresh)) is not None]
+
+
+def _fault(shown: Path, fresh: Path) -> str | None:
+    if not fresh.exists():
+        return f"{shown} is of no record any more: {_AGAIN}."
+    if not shown.exists():
+        return f"{shown} is missing: {_AGAIN}."
+    if shown.read_bytes() != fresh.read_bytes():
+        return f"{shown} isn't what the records say: {_AGAIN}."
+    return None
