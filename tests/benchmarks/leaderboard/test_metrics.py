@@ -108,6 +108,6 @@ def test_one_sets_average_is_its_own():
 
 
 def test_there_are_no_other_scores():
-    with pytest.raises(ValueError, match=r"'rouge'.*em, f1"):
-        score_of(an_episode(0), "rouge")
+    with pytest.raises(ValueError, match=r"'accuracy'.*em, f1"):
+        score_of(an_episode(0), "accuracy")
     assert score_of(replace(an_episode(0), judged=True), "judged") == 1.0

@@ -171,6 +171,10 @@ def of_atlas(tmp_path, **given):
 def test_a_suite_of_the_project_is_held_against_its_pins(tmp_path):
     assert of_atlas(tmp_path / "a") == []
     assert "split is pinned to be 'test', and the record says 'train'" in of_atlas(tmp_path / "b", split="train")[0]
+    told = of_atlas(tmp_path / "d", limit=5)
+    assert told == [
+        "Of the set 'atlas' the record holds other questions than a limit of 5 picks: the sample is always the same."
+    ]
     told = of_atlas(tmp_path / "c", source_fingerprint="0" * 16)
     assert "source_fingerprint is pinned to be '3574b3409c74fa59'" in told[0]
 
