@@ -130,7 +130,7 @@ class Evaluation:
             if not kept.episodes:
                 return None, stopped
             content["replayed"] = None if part is None else part.record()
-            content["model"] = self.player.record()  # a server may have said more of itself
+            content["model"] = self._model  # a server may have said more of itself
             record = self._write(content, kept.episodes, kept.seconds, stopped)
             if record.is_complete:
                 kept.path.unlink()
@@ -141,11 +141,14 @@ class Evaluation:
         return sum(len(each.questions) for each in self.sets)
 
     @property
+    def _model(self) -> dict[str, Any]:
+        """What is said of the player; what one command used says nothing of a record that several made."""
+        return {name: value for name, value in self.player.record().items() if name != "usage"}
+
+    @property
     def _tokens(self) -> TokenCount | None:
-        """Who counts tokens, as far as it is known before anything is written; the least exact way of two."""
-        if not self.agent.needs_model:
-            return None
-        return "characters" if isinstance(self.player.codec, CharacterCodec) else "model"
+        """Who counts tokens, as far as it is known before anything is written: a server may or may not."""
+        return None if isinstance(self.player.codec, CharacterCodec) else "model"
 
     def _content(self, engine: SearchEngine) -> dict[str, Any]:
         """What the record says that is known before anything is played."""
@@ -183,7 +186,7 @@ class Evaluation:
                 "source": self.agent.source,
                 "fingerprint": self.agent.fingerprint,
             },
-            "model": player.record(),
+            "model": self._model,
             "fingerprints": dict(player.fingerprints),
         }
 

@@ -27,7 +27,7 @@ _INSTEAD = "take the record's folder away to begin anew, or name another with --
 _NO_MATTER = ("concurrency", "judge", "prices", "tokens")
 """Settings that no episode depends on: they may be others when an evaluation goes on."""
 
-_AFTERWARDS = ("usage", "served_as")
+_AFTERWARDS = ("served_as",)
 """What a server says of itself once it was asked."""
 
 _OF_A_SET = ("source", "split", "revision", "size", "limit", "source_fingerprint", "fingerprint")

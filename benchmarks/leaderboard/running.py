@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from agents.interrupts import StopSignals
@@ -144,20 +145,28 @@ def load_questions_of(options: argparse.Namespace) -> tuple[Suite, list[LoadedSe
             raise ConfigError("--split is for files of --questions: a suite names the split of each of its sets.")
         suite = load_suite(options.suite or "atlas")
     names = [pin.name for pin in suite.sets]
+    suite = _part_of(suite, options.sets)
     places = dict(_place_of(text, names) for text in options.places)
-    wanted = options.sets or names
-    for name in wanted:
-        if name not in names:
-            raise ConfigError(f"The suite {suite.name!r} has no set {name!r}: it has {', '.join(names)}.")
     if options.limit is not None:
         check_whole("--limit", options.limit, least=1)
     sets = []
     for pin in suite.sets:
-        if pin.name in wanted:
-            found = load_set(pin, limit=options.limit, place=places.get(pin.name), offline=options.offline)
-            say(f"{pin.name}: {len(found.questions)} of {found.pin.size} questions, {found.fingerprint}")
-            sets.append(found)
+        found = load_set(pin, limit=options.limit, place=places.get(pin.name), offline=options.offline)
+        say(f"{pin.name}: {len(found.questions)} of {found.pin.size} questions, {found.fingerprint}")
+        sets.append(found)
     return suite, sets
+
+
+def _part_of(suite: Suite, wanted: Sequence[str] | None) -> Suite:
+    """Some of a suite's sets, under a name that says so: their average is another figure than the whole suite's."""
+    names = [pin.name for pin in suite.sets]
+    for name in wanted or ():
+        if name not in names:
+            raise ConfigError(f"The suite {suite.name!r} has no set {name!r}: it has {', '.join(names)}.")
+    if wanted is None or set(wanted) == set(names):
+        return suite
+    sets = tuple(pin for pin in suite.sets if pin.name in wanted)
+    return replace(suite, name="-".join([suite.name, *(pin.name for pin in sets)]), sets=sets)
 
 
 def _place_of(text: str, names: Sequence[str]) -> tuple[str, str]:
