@@ -47,7 +47,7 @@ function gapPart(group, row) {
 function gapSentence(test, more, less, neither) {
   if (!test) return null;
   const text = test.ci[0] > 0 ? more : test.ci[1] < 0 ? less : neither;
-  return make("li", null, text, make("small", null, " " + points(test.value) + " points (" + range(test.ci, points) + "), p = " + chance(test.p)));
+  return make("li", null, text, make("small", null, " " + points(test.value) + " points (" + range(test.ci, points) + "), " + saysChance(test.p)));
 }
 
 const intervalText = (metrics, key) => (interval(metrics, key) ? " (" + range(interval(metrics, key), percent) + ")" : "");

@@ -88,7 +88,7 @@ function rankCell(row) {
     ? [make("span", { "aria-hidden": "true" }, "–"), unseen(reasons[row.unranked] || "not ranked")]
     : [String(row.rank)];
   if (row.tie) {
-    const say = "not told apart from the row above" + (typeof row.tie.p === "number" ? " (p = " + chance(row.tie.p) + ")" : "");
+    const say = "not told apart from the row above" + (typeof row.tie.p === "number" ? " (" + saysChance(row.tie.p) + ")" : "");
     parts.push(make("span", { class: "tie", title: say, "aria-hidden": "true" }, "≈"), unseen(" " + say));
   }
   return make("td", { role: "cell", class: "rank", "data-label": "Rank" }, parts);

@@ -14,6 +14,9 @@ from benchmarks.leaderboard.episodes import PlayedEpisode
 from benchmarks.leaderboard.metrics import macro, measure_set
 from benchmarks.leaderboard.records import Record, by_set, write_record
 from zs_env.episode import Segment
+from zs_env.questions.source import fingerprint
+from zs_env.rewards import containment_score, exact_match_score, f1_score
+from zs_env.types import Question
 
 HOSTILE = (
     "<script>document.title='broken into'</script></script><!--<img src=x onerror=\"document.title='broken into'\">"
@@ -76,9 +79,9 @@ def made_episode(
         hops=1 + index % 2,
         status="out_of_turns" if answer is None else "answered",
         answer=answer,
-        exact_match=float(right),
-        f1=1.0 if right else 0.25,
-        containment=float(right),
+        exact_match=exact_match_score(answer, golden),
+        f1=f1_score(answer, golden),
+        containment=containment_score(answer, golden),
         num_turns=searches + 1,
         num_searches=searches,
         prompt_tokens=200 + 150 * searches,
@@ -126,9 +129,19 @@ def made_record(
     costs = None if price is None else {(each.set, each.index): price * (1 + each.num_searches) for each in episodes}
     parts = by_set(content, episodes)
     for each in content["sets"]:
+        each["fingerprint"] = _fingerprint(parts[each["name"]])
         each["metrics"] = measure_set(parts[each["name"]], costs=costs)
     content |= {"macro": macro(parts, costs=costs), "num_failed": failed}
     return write_record(root, content, episodes)
+
+
+def _fingerprint(episodes: Sequence[PlayedEpisode]) -> str:
+    return fingerprint(
+        [
+            Question(id=each.question_id, question=each.question, golden_answers=each.golden_answers)
+            for each in sorted(episodes, key=lambda each: each.index)
+        ]
+    )
 
 
 def _hash(*parts: object) -> str:
@@ -158,7 +171,6 @@ def _content(
             "limit": number,
             "n": number,
             "source_fingerprint": source,
-            "fingerprint": _hash(name, number, text),
         }
 
     model = None if agent in ("oracle", "random") else f"small-model{text}"
