@@ -37,18 +37,18 @@ def made_episode(
     set_name: str, index: int, *, right: bool, searches: int = 1, text: str = "", rng: random.Random | None = None
 ) -> PlayedEpisode:
     """One question, played as `zerosearch` plays; `text` is put into every free text of it."""
-    text += "\ud800" if text else ""  # half a character: an episode's file can hold it, a record's can't
+    torn = text + "\ud800" if text else ""  # half a character, which a server can send and an episode's file can hold
     rng = rng or random.Random(index)
     golden = (f"Answer {index}{text}", f"The answer {index}")
-    answer = golden[0] if right else f"Another {index}{text}" if rng.random() < 0.8 else None
+    answer = golden[0] if right else f"Another {index}{torn}" if rng.random() < 0.8 else None
     question = f"What is asked by number {index} of {set_name}?{text}"
     segments = [Segment("prompt", f"Answer the question. Question: {question}\n")]
     records = []
     for turn in range(1, searches + 1):
         noisy = rng.random() < 0.3
-        query = f"number {index}, fact {turn}{text}"
-        segments.append(Segment("policy", f"<think>I should look it up.{text}</think>\n<search>{query}</search>"))
-        documents = " ".join(f"Doc {n}: {'Nothing' if noisy else golden[0]} is said here.{text}" for n in range(1, 4))
+        query = f"number {index}, fact {turn}{torn}"
+        segments.append(Segment("policy", f"<think>I should look it up.{torn}</think>\n<search>{query}</search>"))
+        documents = " ".join(f"Doc {n}: {'Nothing' if noisy else golden[0]} is said here.{torn}" for n in range(1, 4))
         segments.append(Segment("environment", f"\n<information>{documents}</information>\n"))
         records.append(
             SearchRecord(
@@ -59,7 +59,7 @@ def made_episode(
                 seed=turn,
                 supports_query=not noisy,
                 contains_golden=not noisy,
-                engine=f"engine{text}",
+                engine=f"engine{torn}",
                 num_documents=3,
                 cut=False,
                 cached=turn > 1,
