@@ -15,8 +15,8 @@ __all__ = ["PAGE_HEAD", "render_markdown"]
 PAGE_HEAD = """# Leaderboard: the table
 
 This page is written by `python -m benchmarks leaderboard build` from the records in `benchmarks/results/leaderboard`;
-nothing in it is typed in. [The board as a page](board/index.html) has the same rows, sorts and filters them, compares two
-and opens each question's transcript.
+nothing in it is typed in. [The board as a page](board/index.html) has the same rows, sorts and filters them, compares
+two and opens each question's transcript.
 
 Figures are per cent, with the 95 % interval of exact match (EM) in brackets; EM, F1 and the rest are the mean of the
 sets. Rows are ranked by EM within one table, whose rows answered the very same questions. ≈ marks a row that a paired
@@ -25,7 +25,7 @@ real engine less EM on a simulated one, and *search adds* EM on a real engine le
 
 """
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$:-])")
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|-])")
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
 _MOST = 120  # characters of a text from a record
 
@@ -36,8 +36,9 @@ def render_markdown(groups: Sequence[Group], published: Sequence[PublishedRow]) 
     tables = dict.fromkeys(row.table for row in published)
     if tables:
         parts.append(
-            "## Published by others\n\nThese figures are as their authors print them: of other models, prompts and servers, "
-            "and of other draws of questions.\nThey were not measured here and are ranked with nothing.\n"
+            "## Published by others\n\n"
+            "These figures are as their authors print them: of other models, prompts and servers, "
+            "and\nof other draws of questions. They were not measured here and are ranked with nothing.\n"
         )
     parts += [_published([row for row in published if row.table == table]) for table in tables]
     return PAGE_HEAD + "\n".join(parts)
@@ -120,7 +121,7 @@ def _text(value: Any, most: int = _MOST) -> str:
     whole = _UNSEEN.sub(" ", str(value))
     cut = whole[:most] + ("…" if len(whole) > most else "")
     escaped = html.escape(_MARKUP.sub(r"\\\1", cut), quote=False)
-    return re.sub(r"(?<=\w)\\-(?=\w)|(?<=\w)\\:", lambda found: found.group()[1:], escaped)
+    return re.sub(r"(?<=\w)\\-(?=\w)", "-", escaped)
 
 
 def _value(score: Mapping[str, Any] | None) -> str:

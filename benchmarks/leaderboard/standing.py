@@ -3,8 +3,8 @@
 - A group is a suite and its questions. Between groups nothing is ranked or compared.
 - Rank is by exact match, the mean over sets. Bounds and partial records have none: the first are no policies, the
   second no whole evaluations.
-- A row that a paired test can't tell from the ranked row above says so (`tie`). It keeps its rank: "not told apart" is no
-  order of its own, since A may not differ from B, nor B from C, and A still from C.
+- A row that a paired test can't tell from the ranked row above says so (`tie`). It keeps its rank: "not told apart" is
+  no order of its own, since A may not differ from B, nor B from C, and A still from C.
 
 All figures are rounded as far as a reader could tell, so that another machine's last digit makes no other page.
 """
@@ -69,8 +69,8 @@ class Group:
         title: Names it for people.
         sets: The sets as in `record.json`, without figures.
         rows: Ranked ones first, in order; then the others, the better first.
-        pairs: For two rows that may be compared, by their slugs, the earlier row first: `macro` and `sets` (by name), each
-            what `paired_test` says of exact match, and `notes`.
+        pairs: For two rows that may be compared, by their slugs, the earlier row first: `macro` and `sets` (by name),
+            each what `paired_test` says of exact match, and `notes`.
     """
 
     id: str
@@ -98,27 +98,34 @@ def group_records(records: Sequence[Record]) -> list[Group]:
 def _group(suite: str, key: tuple[tuple[str, str], ...], records: Sequence[Record], *, is_only: bool) -> Group:
     scores = {record.slug: Scores.of(record.episodes()) for record in records}
     gaps = {slug: gap for gap in find_gaps(records, scores) for slug in gap.slugs()}
-    ranked, others = [], []
-    for record in sorted(records, key=lambda each: (-(_em(each) or 0.0), each.slug)):
-        reason = _why_unranked(record)
-        (ranked if reason is None else others).append((record, reason))
-    pairs = _pairs([record for record, _ in (*ranked, *others)], scores)
-    rows, above = [], None
-    for place, (record, reason) in enumerate((*ranked, *others)):
-        rank = None if reason is not None else place + 1
-        if rank is not None and above is not None and _em(above.record) == _em(record):
-            rank = above.rank
-        pair = None if above is None else pairs.get((above.slug, record.slug))
-        p = None if pair is None else pair["macro"]["p"]
-        tie = {"p": p} if reason is None and p is not None and p >= ALPHA else None
-        gap = _gap_of(record.slug, gaps.get(record.slug))
-        row = Row(record=record, rank=rank, unranked=reason, tie=tie, gap=gap)
-        rows.append(row)
-        above = row
+    reasons = {record.slug: _why_unranked(record) for record in records}
+    ordered = sorted(records, key=lambda each: (reasons[each.slug] is not None, -(_em(each) or 0.0), each.slug))
+    pairs = _pairs(ordered, scores)
+    rows: list[Row] = []
+    for place, record in enumerate(ordered):
+        above = rows[-1] if rows else None
+        rows.append(
+            Row(
+                record=record,
+                rank=_rank(place, record, above) if reasons[record.slug] is None else None,
+                unranked=reasons[record.slug],
+                tie=_tie(pairs.get((above.slug, record.slug))) if above and reasons[record.slug] is None else None,
+                gap=_gap_of(record.slug, gaps.get(record.slug)),
+            )
+        )
     sets = [{name: value for name, value in each.items() if name != "metrics"} for each in records[0].content["sets"]]
     told = hashlib.sha256(repr(key).encode()).hexdigest()[:6]
     title = suite if is_only else f"{suite}, {sum(each['n'] for each in sets):,} questions"
     return Group(id=f"{suite}-{told}", title=title, sets=sets, rows=rows, pairs=pairs)
+
+
+def _rank(place: int, record: Record, above: Row | None) -> int:
+    return above.rank if above and above.rank and _em(above.record) == _em(record) else place + 1
+
+
+def _tie(pair: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    p = None if pair is None else pair["macro"]["p"]
+    return None if p is None or p < ALPHA else {"p": p}
 
 
 def _em(record: Record) -> float | None:
@@ -135,7 +142,7 @@ def _why_unranked(record: Record) -> str | None:
 
 
 def _pairs(records: Sequence[Record], scores: Mapping[str, Scores]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    pairs = {}
+    pairs: dict[tuple[str, str], Mapping[str, Any]] = {}
     for first, second in itertools.combinations(records, 2):
         if comparable(first, second):
             continue

@@ -21,14 +21,19 @@ function addScript(slug) {
   return new Promise((resolve, reject) => {
     const script = make("script", { src: "episodes/" + encodeURIComponent(slug) + ".js" });
     script.addEventListener("load", resolve);
-    script.addEventListener("error", () => reject(new Error("episodes/" + slug + ".js couldn't be read. Keep the folder episodes beside index.html.")));
+    script.addEventListener("error", () =>
+      reject(new Error("episodes/" + slug + ".js couldn't be read. Keep the folder episodes beside index.html.")),
+    );
     document.head.append(script);
   });
 }
 
 async function readEpisodes(row) {
   if (typeof DecompressionStream !== "function")
-    throw new Error("This browser can't unpack gzip (it has no DecompressionStream). Chrome and Edge 80, Firefox 113 and Safari 16.4 can, and so can all newer ones.");
+    throw new Error(
+      "This browser can't unpack gzip (it has no DecompressionStream). Chrome and Edge 80, Firefox 113 and " +
+        "Safari 16.4 can, and so can all newer ones.",
+    );
   await addScript(row.slug);
   const packed = ARRIVED.get(row.slug);
   ARRIVED.delete(row.slug);
@@ -37,7 +42,11 @@ async function readEpisodes(row) {
   const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const buffer = await new Response(unpacked).arrayBuffer();
   const isChecked = await sameAsRecorded(buffer, row.record.episodes.sha256);
-  const list = new TextDecoder().decode(buffer).split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  const list = new TextDecoder()
+    .decode(buffer)
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
   const order = new Map(row.record.sets.map((set, place) => [set.name, place]));
   list.sort((a, b) => (order.get(a.set) ?? 0) - (order.get(b.set) ?? 0) || a.index - b.index);
   return { list, byKey: new Map(list.map((episode) => [episode.set + "/" + episode.index, episode])), isChecked };
@@ -48,12 +57,25 @@ async function sameAsRecorded(buffer, expected) {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", buffer));
   const found = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   if (found !== expected)
-    throw new Error("These episodes are not those that the record was made with: their SHA-256 is " + found.slice(0, 12) + "…, and the record says " + clip(expected, 12) + "…");
+    throw new Error(
+      "These episodes are not those that the record was made with: their SHA-256 is " +
+        found.slice(0, 12) +
+        "…, and the record says " +
+        clip(expected, 12) +
+        "…",
+    );
   return true;
 }
 
 const hasFailed = (episode) => episode.status === "failed" || episode.status === "search_failed";
-const outcomeOf = (episode) => (hasFailed(episode) ? "failed" : episode.exact_match === 1 ? "right" : episode.answer === null ? "unanswered" : "wrong");
+const outcomeOf = (episode) =>
+  hasFailed(episode)
+    ? "failed"
+    : episode.exact_match === 1
+      ? "right"
+      : episode.answer === null
+        ? "unanswered"
+        : "wrong";
 const OUTCOMES = { right: "✓ right", wrong: "✗ wrong", unanswered: "○ no answer", failed: "! failed" };
 const outcomeBadge = (episode) => make("span", { class: "badge " + outcomeOf(episode) }, OUTCOMES[outcomeOf(episode)]);
 
@@ -63,6 +85,12 @@ function later(place, rows, show) {
   place.ticket = ticket;
   place.replaceChildren(make("p", { class: "note", role: "status" }, "Reading the episodes …"));
   Promise.all(rows.map(loadEpisodes)).then(
-    (found) => { if (place.ticket === ticket) place.replaceChildren(...[show(...found)].flat()); },
-    (error) => { if (place.ticket === ticket) place.replaceChildren(make("p", { class: "box warn", role: "alert" }, clip(error.message, 500))); });
+    (found) => {
+      if (place.ticket === ticket) place.replaceChildren(...[show(...found)].flat());
+    },
+    (error) => {
+      if (place.ticket === ticket)
+        place.replaceChildren(make("p", { class: "box warn", role: "alert" }, clip(error.message, 500)));
+    },
+  );
 }

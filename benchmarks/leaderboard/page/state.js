@@ -9,8 +9,16 @@ for (const group of BOARD.groups)
   }
 
 const DEFAULTS = {
-  suite: BOARD.groups.length ? BOARD.groups[0].id : "", view: "accuracy", sort: "-em", find: "", agent: "", engine: "",
-  effort: "", compare: "", row: "", question: "",
+  suite: BOARD.groups.length ? BOARD.groups[0].id : "",
+  view: "accuracy",
+  sort: "-em",
+  find: "",
+  agent: "",
+  engine: "",
+  effort: "",
+  compare: "",
+  row: "",
+  question: "",
 };
 
 function readState() {
@@ -47,7 +55,11 @@ const comparedSlugs = (state, group) => state.compare.split(",").filter((slug) =
 function openedQuestion(state, group) {
   const parts = state.question.split("/");
   if (parts.length < 3) return null;
-  const rows = parts[0].split(",").map((slug) => rowOf(group, slug)).filter(Boolean).slice(0, 2);
+  const rows = parts[0]
+    .split(",")
+    .map((slug) => rowOf(group, slug))
+    .filter(Boolean)
+    .slice(0, 2);
   const index = Number(parts.at(-1));
   return rows.length && Number.isInteger(index) ? { rows, set: parts.slice(1, -1).join("/"), index } : null;
 }

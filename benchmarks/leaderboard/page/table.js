@@ -1,59 +1,33 @@
-// The board itself: suites to choose from, filters, and a table that becomes a list of cards on a phone.
-
-function renderSuites(state) {
-  byId("suites").replaceChildren(make("ul", { class: "tabs" }, BOARD.groups.map((group) =>
-    make("li", null, make("a", {
-      href: address({ suite: group.id, compare: "", row: "", question: "", sort: "-em" }), "aria-current": group.id === state.suite ? "page" : null,
-    }, told(group.title, 60), make("span", { class: "tally" }, String(group.rows.length)))))));
-}
-
-function aboutGroup(group) {
-  const sizes = [...new Set(group.sets.map((set) => set.n))];
-  const names = group.sets.map((set) => clip(set.name, 30) + (sizes.length > 1 ? " (" + count(set.n) + ")" : "")).join(", ");
-  const each = sizes.length === 1 ? plural(sizes[0], "question") + (group.sets.length > 1 ? " of each" : "") : "questions in brackets";
-  return names + " · " + each + " · the same questions for every row · accuracy in per cent";
-}
-
-// The form is made once, so that typing keeps its place; what it shows follows the address.
-function renderFilters(state, group) {
-  const form = byId("filters");
-  if (!form.childElementCount) {
-    form.addEventListener("submit", (event) => event.preventDefault());
-    const select = (name, label, only) => make("label", { class: only }, make("span", null, label),
-      make("select", { name, onchange: (event) => go({ [name]: event.target.value }, { step: false }) }));
-    form.append(
-      make("label", { class: "find" }, make("span", null, "Find"),
-        make("input", { type: "search", name: "find", placeholder: "policy, agent, engine", autocomplete: "off", spellcheck: "false",
-          oninput: (event) => go({ find: event.target.value }, { step: false }) })),
-      select("agent", "Agent"), select("engine", "Engine"), select("sort", "Sort by", "phone"),
-      make("div", { class: "views", role: "group", "aria-label": "Columns" }, Object.entries(VIEWS).map(([view, label]) =>
-        make("button", { type: "button", "data-view": view, onclick: () => go({ view }, { step: false }) }, label))));
-  }
-  const options = (name, pairs) => {
-    form.elements[name].replaceChildren(...pairs.map(([value, label]) => make("option", { value }, label)));
-    form.elements[name].value = state[name];
-  };
-  const distinct = (read) => [...new Set(group.rows.map(read))].sort();
-  options("agent", [["", "all"], ...distinct((row) => row.agent).map((name) => [name, clip(name, 40)])]);
-  options("engine", [["", "all"], ...distinct((row) => row.kind).map((name) => [name, ENGINE_KINDS[name] || clip(name, 40)])]);
-  const columns = shownColumns(group, state.view);
-  const sorts = columns.map((column) => [(column.better === "high" ? "-" : "") + column.key, column.label]);
-  const standing = sorts.some(([value]) => value === state.sort) ? [] : [[state.sort, state.sort.replace(/^-/, "") + ", turned round"]];
-  options("sort", [...sorts, ...standing]);
-  if (form.elements.find.value !== state.find) form.elements.find.value = state.find;
-  for (const button of form.querySelectorAll("[data-view]"))
-    button.setAttribute("aria-pressed", String(button.dataset.view === state.view));
-}
+// The board itself: a table that becomes a list of cards on a phone.
 
 function headCell(column, state) {
   const down = state.sort === "-" + column.key;
   const up = state.sort === column.key;
   const first = (column.better === "high" ? "-" : "") + column.key;
   const next = down ? column.key : up ? "-" + column.key : first;
-  return make("th", { scope: "col", role: "columnheader", class: column.key === "policy" ? "name" : "value", "aria-sort": down ? "descending" : up ? "ascending" : "none" },
-    make("button", { type: "button", title: column.title, onclick: () => { go({ sort: next }, { step: false }); refocus(column.key); }, "data-sort": column.key },
+  return make(
+    "th",
+    {
+      scope: "col",
+      role: "columnheader",
+      class: column.key === "policy" ? "name" : "value",
+      "aria-sort": down ? "descending" : up ? "ascending" : "none",
+    },
+    make(
+      "button",
+      {
+        type: "button",
+        title: column.title,
+        onclick: () => {
+          go({ sort: next }, { step: false });
+          refocus(column.key);
+        },
+        "data-sort": column.key,
+      },
       column.label,
-      make("span", { class: "arrow", "aria-hidden": "true" }, down ? "▼" : up ? "▲" : "")));
+      make("span", { class: "arrow", "aria-hidden": "true" }, down ? "▼" : up ? "▲" : ""),
+    ),
+  );
 }
 
 function refocus(key) {
@@ -64,31 +38,52 @@ function refocus(key) {
 // Bounds may lie beyond the end, which is set by the rows that are ranked.
 function bar(value, ci, top) {
   const x = (share) => Math.min(100, (100 * share) / top);
-  return draw("svg", { class: "bar", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" },
+  return draw(
+    "svg",
+    { class: "bar", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" },
     draw("rect", { class: "track", x: 0, y: 3, width: 100, height: 2 }),
-    ci ? draw("rect", { class: "band", x: x(ci[0]), y: 1.5, width: Math.max(0.5, x(ci[1]) - x(ci[0])), height: 5 }) : null,
-    draw("rect", { class: "mark", x: Math.min(98.4, Math.max(0, x(value) - 0.8)), y: 0, width: 1.6, height: 8 }));
+    ci
+      ? draw("rect", { class: "band", x: x(ci[0]), y: 1.5, width: Math.max(0.5, x(ci[1]) - x(ci[0])), height: 5 })
+      : null,
+    draw("rect", { class: "mark", x: Math.min(98.4, Math.max(0, x(value) - 0.8)), y: 0, width: 1.6, height: 8 }),
+  );
 }
 
 function valueCell(column, row, top, isSorted) {
   const value = column.value(row);
   const ci = column.ci(row);
   const attributes = {
-    role: "cell", "data-label": column.label, class: [column.bar ? "key" : "", isSorted ? "sorted" : "", value === null ? "nothing" : "", column.show === points && ci && ci[0] <= 0 && ci[1] >= 0 ? "untold" : ""].join(" ").trim(),
+    role: "cell",
+    "data-label": column.label,
+    class: [
+      column.bar ? "key" : "",
+      isSorted ? "sorted" : "",
+      value === null ? "nothing" : "",
+      column.show === points && ci && ci[0] <= 0 && ci[1] >= 0 ? "untold" : "",
+    ]
+      .join(" ")
+      .trim(),
     title: ci ? column.show(value) + ", 95 % interval " + range(ci, column.show) : null,
   };
   if (!column.bar || value === null) return make("td", attributes, column.show(value));
-  return make("td", attributes, make("b", null, column.show(value)),
-    ci ? make("small", null, range(ci, column.show).replace(" to ", "–")) : null, bar(value, ci, top));
+  return make(
+    "td",
+    attributes,
+    make("b", null, column.show(value)),
+    ci ? make("small", null, range(ci, column.show).replace(" to ", "–")) : null,
+    bar(value, ci, top),
+  );
 }
 
 function rankCell(row) {
   const reasons = { bound: "a bound, not ranked", partial: "partial, not ranked", nothing: "no figure, not ranked" };
-  const parts = row.rank === null
-    ? [make("span", { "aria-hidden": "true" }, "–"), unseen(reasons[row.unranked] || "not ranked")]
-    : [String(row.rank)];
+  const parts =
+    row.rank === null
+      ? [make("span", { "aria-hidden": "true" }, "–"), unseen(reasons[row.unranked] || "not ranked")]
+      : [String(row.rank)];
   if (row.tie) {
-    const say = "not told apart from the row above" + (typeof row.tie.p === "number" ? " (p = " + chance(row.tie.p) + ")" : "");
+    const say =
+      "not told apart from the row above" + (typeof row.tie.p === "number" ? " (" + saysChance(row.tie.p) + ")" : "");
     parts.push(make("span", { class: "tie", title: say, "aria-hidden": "true" }, "≈"), unseen(" " + say));
   }
   return make("td", { role: "cell", class: "rank", "data-label": "Rank" }, parts);
@@ -97,27 +92,63 @@ function rankCell(row) {
 function badges(row) {
   return [
     row.unranked === "bound" ? make("span", { class: "badge quiet" }, "bound") : null,
-    row.record.state !== "complete" ? make("span", { class: "badge warn", title: clip(row.record.why_partial || "", 300) }, "partial") : null,
-    row.record.num_failed ? make("span", { class: "badge warn", title: "Questions that the engine or the server failed; they count in no figure" }, plural(row.record.num_failed, "failure")) : null,
+    row.record.state !== "complete"
+      ? make("span", { class: "badge warn", title: clip(row.record.why_partial || "", 300) }, "partial")
+      : null,
+    row.record.num_failed
+      ? make(
+          "span",
+          { class: "badge warn", title: "Questions that the engine or the server failed; they count in no figure" },
+          plural(row.record.num_failed, "failure"),
+        )
+      : null,
   ];
 }
 
 function engines(row) {
-  return [make("span", { class: "kind " + (ENGINE_KINDS[row.kind] || "mixed") }), told(row.eval, 40),
-    row.train && row.train !== "none" ? [" · trained on ", told(row.train, 40)] : null];
+  return [
+    make("span", { class: "kind " + (ENGINE_KINDS[row.kind] || "mixed") }),
+    told(row.eval, 40),
+    row.train && row.train !== "none" ? [" · trained on ", told(row.train, 40)] : null,
+  ];
 }
 
 function bodyRow(row, columns, state, compared, top) {
   const isChosen = compared.includes(row.slug);
   const sorted = state.sort.replace(/^-/, "");
-  return make("tr", { role: "row", class: [isChosen ? "chosen-row" : "", row.rank === null ? "unranked" : ""].join(" ").trim() || null, "data-slug": row.slug },
-    make("td", { role: "cell", class: "pick" },
-      make("input", { type: "checkbox", checked: isChosen, "aria-label": "Compare " + clip(row.name, 100) + " on " + clip(row.eval, 40), onchange: () => choose(row.slug) })),
+  return make(
+    "tr",
+    {
+      role: "row",
+      class: [isChosen ? "chosen-row" : "", row.rank === null ? "unranked" : ""].join(" ").trim() || null,
+      "data-slug": row.slug,
+    },
+    make(
+      "td",
+      { role: "cell", class: "pick" },
+      make("input", {
+        type: "checkbox",
+        checked: isChosen,
+        "aria-label": "Compare " + clip(row.name, 100) + " on " + clip(row.eval, 40),
+        onchange: () => choose(row.slug),
+      }),
+    ),
     rankCell(row),
-    make("th", { scope: "row", role: "rowheader", class: "name" },
-      make("a", { href: address({ row: row.slug, question: "" }) }, told(row.name, 90)), " ", badges(row),
-      make("span", { class: "about" }, row.name.endsWith(row.agent) ? null : [told(row.agent, 40), " · "], engines(row))),
-    columns.map((column) => valueCell(column, row, top, column.key === sorted)));
+    make(
+      "th",
+      { scope: "row", role: "rowheader", class: "name" },
+      make("a", { href: address({ row: row.slug, question: "" }) }, told(row.name, 90)),
+      " ",
+      badges(row),
+      make(
+        "span",
+        { class: "about" },
+        row.name.endsWith(row.agent) ? null : [told(row.agent, 40), " · "],
+        engines(row),
+      ),
+    ),
+    columns.map((column) => valueCell(column, row, top, column.key === sorted)),
+  );
 }
 
 function renderTable(state, group, rows) {
@@ -127,16 +158,33 @@ function renderTable(state, group, rows) {
   const top = Math.min(1, Math.ceil(Math.max(0.1, ...ends) * 10) / 10);
   const heads = [
     make("th", { scope: "col", role: "columnheader", class: "pick" }, unseen("Compare")),
-    make("th", { scope: "col", role: "columnheader", class: "rank" }, make("abbr", { title: "Rank by exact match" }, "#")),
+    make(
+      "th",
+      { scope: "col", role: "columnheader", class: "rank" },
+      make("abbr", { title: "Rank by exact match" }, "#"),
+    ),
     headCell({ key: "policy", label: "Policy", title: "What answered, and on which engine", better: "low" }, state),
     columns.map((column) => headCell(column, state)),
   ];
-  byId("table").replaceChildren(make("table", { role: "table", class: "board", "aria-labelledby": "board-title" },
-    make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, heads)),
-    make("tbody", { role: "rowgroup" }, sortedRows(group, rows, state.sort).map((row) => bodyRow(row, columns, state, compared, top)))));
+  byId("table").replaceChildren(
+    make(
+      "table",
+      { role: "table", class: "board", "aria-labelledby": "board-title" },
+      make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, heads)),
+      make(
+        "tbody",
+        { role: "rowgroup" },
+        sortedRows(group, rows, state.sort).map((row) => bodyRow(row, columns, state, compared, top)),
+      ),
+    ),
+  );
   fitTable();
-  byId("board-count").textContent = rows.length === group.rows.length ? plural(rows.length, "row")
-    : rows.length ? rows.length + " of " + plural(group.rows.length, "row") : "No row is like that; " + plural(group.rows.length, "row") + " in all.";
+  byId("board-count").textContent =
+    rows.length === group.rows.length
+      ? plural(rows.length, "row")
+      : rows.length
+        ? rows.length + " of " + plural(group.rows.length, "row")
+        : "No row is like that; " + plural(group.rows.length, "row") + " in all.";
 }
 
 // A table that fits keeps its head in sight as the page scrolls; one that is too wide scrolls by itself instead.
@@ -147,27 +195,4 @@ function fitTable() {
   place.classList.toggle("scroll", Boolean(isWide));
   if (isWide) place.setAttribute("tabindex", "0");
   else place.removeAttribute("tabindex");
-}
-
-// Two rows are compared; a third takes the place of the first.
-function choose(slug) {
-  const state = readState();
-  const compared = comparedSlugs(state, chosenGroup(state));
-  const next = compared.includes(slug) ? compared.filter((one) => one !== slug) : [...compared, slug].slice(-2);
-  go({ compare: next.join(",") }, { step: false });
-  const row = [...document.querySelectorAll("tr[data-slug]")].find((one) => one.dataset.slug === slug);
-  if (row) row.querySelector("input").focus();
-  announce(next.length === 2 ? "Two rows chosen. Compare them at the end of the page." : plural(next.length, "row") + " chosen.");
-}
-
-function renderChosen(state, group) {
-  const rows = comparedSlugs(state, group).map((slug) => rowOf(group, slug));
-  const place = byId("chosen");
-  place.hidden = rows.length === 0;
-  document.body.classList.toggle("has-chosen", rows.length > 0);
-  place.replaceChildren(
-    make("p", null, rows.map((row, index) => [index ? make("span", { class: "versus" }, " against ") : null, make("b", null, told(row.name, 60)), " on ", told(row.eval, 30)]),
-      rows.length === 1 ? make("span", { class: "versus" }, " – choose one more row") : null),
-    rows.length === 2 ? make("a", { class: "button", href: address({ row: "compare", question: "" }) }, "Compare") : null,
-    make("button", { type: "button", class: "plain-button", onclick: () => go({ compare: "" }, { step: false }) }, "Clear"));
 }

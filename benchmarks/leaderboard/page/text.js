@@ -50,4 +50,5 @@ function short(value) {
 
 const range = (ci, show) => show(ci[0]) + " to " + show(ci[1]);
 const chance = (p) => (typeof p !== "number" ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
+const saysChance = (p) => (typeof p === "number" && p < 0.001 ? "p < 0.001" : "p = " + chance(p));
 const plural = (number, one, many) => number.toLocaleString("en-US") + " " + (number === 1 ? one : many || one + "s");

@@ -1,7 +1,7 @@
 """The page put together: the shipped markup, styles and scripts, and the board as data.
 
-What comes from records enters the page as JSON in a data block, never as markup, and the scripts only make text nodes of
-it. The Content-Security-Policy lets through the one style and the one script that are shipped, by their hashes, and
+What comes from records enters the page as JSON in a data block, never as markup, and the scripts only make text nodes
+of it. The Content-Security-Policy lets through the one style and the one script that are shipped, by their hashes, and
 scripts from the page's own place, which is where transcripts are: no network, no image, no frame, no form.
 """
 
@@ -27,7 +27,9 @@ _SCRIPTS = (
     "dom.js",
     "state.js",
     "columns.js",
+    "filters.js",
     "table.js",
+    "chosen.js",
     "plot.js",
     "loading.js",
     "record.js",

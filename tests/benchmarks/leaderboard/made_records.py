@@ -14,6 +14,9 @@ from benchmarks.leaderboard.episodes import PlayedEpisode
 from benchmarks.leaderboard.metrics import macro, measure_set
 from benchmarks.leaderboard.records import Record, by_set, write_record
 from zs_env.episode import Segment
+from zs_env.questions.source import fingerprint
+from zs_env.rewards import containment_score, exact_match_score, f1_score
+from zs_env.types import Question
 
 HOSTILE = (
     "<script>document.title='broken into'</script></script><!--<img src=x onerror=\"document.title='broken into'\">"
@@ -34,18 +37,18 @@ def made_episode(
     set_name: str, index: int, *, right: bool, searches: int = 1, text: str = "", rng: random.Random | None = None
 ) -> PlayedEpisode:
     """One question, played as `zerosearch` plays; `text` is put into every free text of it."""
-    text += "\ud800" if text else ""  # half a character: an episode's file can hold it, a record's can't
+    torn = text + "\ud800" if text else ""  # half a character, which a server can send and an episode's file can hold
     rng = rng or random.Random(index)
     golden = (f"Answer {index}{text}", f"The answer {index}")
-    answer = golden[0] if right else f"Another {index}{text}" if rng.random() < 0.8 else None
+    answer = golden[0] if right else f"Another {index}{torn}" if rng.random() < 0.8 else None
     question = f"What is asked by number {index} of {set_name}?{text}"
     segments = [Segment("prompt", f"Answer the question. Question: {question}\n")]
     records = []
     for turn in range(1, searches + 1):
         noisy = rng.random() < 0.3
-        query = f"number {index}, fact {turn}{text}"
-        segments.append(Segment("policy", f"<think>I should look it up.{text}</think>\n<search>{query}</search>"))
-        documents = " ".join(f"Doc {n}: {'Nothing' if noisy else golden[0]} is said here.{text}" for n in range(1, 4))
+        query = f"number {index}, fact {turn}{torn}"
+        segments.append(Segment("policy", f"<think>I should look it up.{torn}</think>\n<search>{query}</search>"))
+        documents = " ".join(f"Doc {n}: {'Nothing' if noisy else golden[0]} is said here.{torn}" for n in range(1, 4))
         segments.append(Segment("environment", f"\n<information>{documents}</information>\n"))
         records.append(
             SearchRecord(
@@ -56,7 +59,7 @@ def made_episode(
                 seed=turn,
                 supports_query=not noisy,
                 contains_golden=not noisy,
-                engine=f"engine{text}",
+                engine=f"engine{torn}",
                 num_documents=3,
                 cut=False,
                 cached=turn > 1,
@@ -76,9 +79,9 @@ def made_episode(
         hops=1 + index % 2,
         status="out_of_turns" if answer is None else "answered",
         answer=answer,
-        exact_match=float(right),
-        f1=1.0 if right else 0.25,
-        containment=float(right),
+        exact_match=exact_match_score(answer, golden),
+        f1=f1_score(answer, golden),
+        containment=containment_score(answer, golden),
         num_turns=searches + 1,
         num_searches=searches,
         prompt_tokens=200 + 150 * searches,
@@ -126,9 +129,19 @@ def made_record(
     costs = None if price is None else {(each.set, each.index): price * (1 + each.num_searches) for each in episodes}
     parts = by_set(content, episodes)
     for each in content["sets"]:
+        each["fingerprint"] = _fingerprint(parts[each["name"]])
         each["metrics"] = measure_set(parts[each["name"]], costs=costs)
     content |= {"macro": macro(parts, costs=costs), "num_failed": failed}
     return write_record(root, content, episodes)
+
+
+def _fingerprint(episodes: Sequence[PlayedEpisode]) -> str:
+    return fingerprint(
+        [
+            Question(id=each.question_id, question=each.question, golden_answers=each.golden_answers)
+            for each in sorted(episodes, key=lambda each: each.index)
+        ]
+    )
 
 
 def _hash(*parts: object) -> str:
@@ -158,7 +171,6 @@ def _content(
             "limit": number,
             "n": number,
             "source_fingerprint": source,
-            "fingerprint": _hash(name, number, text),
         }
 
     model = None if agent in ("oracle", "random") else f"small-model{text}"

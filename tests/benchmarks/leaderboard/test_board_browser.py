@@ -17,6 +17,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")]
 
 SETS = {"one": 40, "two": 30}
+PAIR = """(slugs) => {
+    const group = chosenGroup(readState());
+    return pairOf(group, ...slugs.map((slug) => rowOf(group, slug))).macro;
+}"""
 BEST, SECOND = "able model, zerosearch", "able model, rag"
 
 
@@ -99,7 +103,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(params=[1280, 375])
 def page(request: pytest.FixtureRequest, browser: Any, page_file: Path) -> Iterator[Any]:
-    """The page from its file, on a desktop and on a phone; nothing may be fetched, complained about or broken out of."""
+    """The page from its file, on a desktop and on a phone; nothing may be fetched, complained of or broken out of."""
     opened = browser.new_page(viewport={"width": request.param, "height": 812}, has_touch=request.param < 700)
     complaints: list[str] = []
     requests: list[str] = []
@@ -189,14 +193,11 @@ def test_two_rows_are_compared_and_the_questions_that_tell_them_apart_are_listed
     sheet = page.locator("#sheet")
     assert "is right more often" in sheet.locator(".verdict").inner_text()
     sheet.get_by_text("Only A is right (").wait_for()
-    counted = page.evaluate(
-        """([first, second]) => { const pair = pairOf(chosenGroup(readState()), ...[first, second].map((slug) =>
-           rowOf(chosenGroup(readState()), slug))); return [pair.macro.only_first, pair.macro.only_second, pair.macro.difference]; }""",
-        [slug_of(page, BEST, "bm25"), slug_of(page, SECOND, "bm25")],
-    )
-    assert sheet.get_by_text(f"Only A is right ({counted[0]})").count() == 1
-    assert sheet.get_by_text(f"Only B is right ({counted[1]})").count() == 1
-    assert counted[2] > 0
+    slugs = [slug_of(page, name, "bm25") for name in (BEST, SECOND)]
+    tested = page.evaluate(PAIR, slugs)
+    assert sheet.get_by_text(f"Only A is right ({tested['only_first']})").count() == 1
+    assert sheet.get_by_text(f"Only B is right ({tested['only_second']})").count() == 1
+    assert tested["difference"] > 0
     assert sheet.locator("table.numbers").first.locator("tbody tr").count() == 3  # the mean and both sets
     assert width_fits(page)
 
@@ -208,11 +209,12 @@ def test_two_rows_are_compared_and_the_questions_that_tell_them_apart_are_listed
     sheet.get_by_text("Only A is right (").wait_for()
 
     # The other way round, every sign is turned.
-    turned = page.evaluate(
-        "(told) => { const group = chosenGroup(readState()); return pairOf(group, rowOf(group, told[1]), rowOf(group, told[0])).macro; }",
-        [slug_of(page, BEST, "bm25"), slug_of(page, SECOND, "bm25")],
+    turned = page.evaluate(PAIR, slugs[::-1])
+    assert (turned["only_first"], turned["only_second"], turned["difference"]) == (
+        tested["only_second"],
+        tested["only_first"],
+        -tested["difference"],
     )
-    assert (turned["only_first"], turned["only_second"], turned["difference"]) == (counted[1], counted[0], -counted[2])
     page.keyboard.press("Escape")
     page.locator("#sheet").wait_for(state="hidden")
     # A partial row is compared with nothing.
