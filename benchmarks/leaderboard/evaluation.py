@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from benchmarks.leaderboard.agents import AgentSpec
 from benchmarks.leaderboard.engines import BoardEngine
 from benchmarks.leaderboard.environment import describe_git, describe_packages
 from benchmarks.leaderboard.episodes import PlayedEpisode
+from benchmarks.leaderboard.judging import AnswerJudge, agreement, judge_episodes
 from benchmarks.leaderboard.keeping import KEPT, KeptEpisodes, check_unfinished, settings_of
 from benchmarks.leaderboard.metrics import macro, measure_set
 from benchmarks.leaderboard.playing import BoardPlayer, BoardTask, TokenCount, play_questions
@@ -32,10 +33,7 @@ from zs_env.errors import ConfigError
 from zs_env.tuning.keeping import differences
 from zs_env.types import SearchEngine
 
-__all__ = ["Evaluation", "Judge", "RunSettings"]
-
-Judge = Callable[[Sequence[PlayedEpisode]], list[PlayedEpisode]]
-"""Gives episodes with verdicts."""
+__all__ = ["Evaluation", "RunSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +75,7 @@ class Evaluation:
         sets: The questions.
         settings: What the command says.
         replay: The folder of replies, if there is one.
-        judge: Who judges answers, if anybody; and what a record says of it.
+        judge: Who judges answers, if anybody.
     """
 
     agent: AgentSpec
@@ -87,7 +85,7 @@ class Evaluation:
     sets: Sequence[LoadedSet]
     settings: RunSettings
     replay: Replay | None = None
-    judge: tuple[Judge, Mapping[str, Any]] | None = None
+    judge: AnswerJudge | None = None
 
     @property
     def name(self) -> str:
@@ -178,7 +176,7 @@ class Evaluation:
                 "temperature": settings.temperature,
                 "concurrency": settings.concurrency,
                 "tokens": self._tokens,
-                "judge": None if self.judge is None else dict(self.judge[1]),
+                "judge": None if self.judge is None else self.judge.record(),
                 "prices": settings.prices.record(),
             },
             "agent": {
@@ -241,25 +239,41 @@ class Evaluation:
         return self._measured(whole, episodes)
 
     def _measure_again(self, before: Record, now: Mapping[str, Any]) -> Record:
-        """A complete record, with this command's prices and judge; itself if these are the same."""
-        told = {name: now["settings"][name] for name in ("prices", "judge")}
-        if self.judge is None:
-            told["judge"] = before.content["settings"]["judge"]  # verdicts that are there stay
-        if told == {name: before.content["settings"][name] for name in told}:
-            return before
+        """A complete record, with this command's prices and judge; itself if these say nothing new."""
+        told = {"prices": now["settings"]["prices"], "judge": before.content["settings"]["judge"]}
+        if self.judge is not None:
+            told["judge"] = self.judge.record()  # else verdicts that are there stay
         content = {**before.content, "settings": {**before.content["settings"], **told}}
-        return self._measured(content, before.episodes())
+        if content == before.content and self.judge is None:
+            return before
+        return self._measured(content, before.episodes(), judged_by=before.content["settings"]["judge"])
 
-    def _measured(self, content: Mapping[str, Any], episodes: Sequence[PlayedEpisode]) -> Record:
+    def _measured(
+        self,
+        content: Mapping[str, Any],
+        episodes: Sequence[PlayedEpisode],
+        *,
+        judged_by: Mapping[str, Any] | None = None,
+    ) -> Record:
+        """Write a record with the figures of its episodes.
+
+        Args:
+            content: What it says beside them.
+            episodes: What was played.
+            judged_by: Whose verdicts the episodes have; nobody's count, if it is left out.
+        """
         if self.judge is not None:
             say(f"{self.name}: a judge reads {len(episodes)} answers.")
-            episodes = self.judge[0](episodes)
+            episodes = judge_episodes(episodes, self.judge, kept_from=judged_by, say=say)
+        elif judged_by is None:
+            episodes = [replace(episode, judged=None) for episode in episodes]
         costs = costs_of(episodes, self.settings.prices, seconds=content["seconds"])
         sets = by_set(content, episodes)
         whole = {
             **content,
             "sets": [{**each, "metrics": measure_set(sets[each["name"]], costs=costs)} for each in content["sets"]],
             "macro": macro(sets, costs=costs),
+            "judging": None if content["settings"]["judge"] is None else agreement(episodes),
             "num_failed": sum(episode.failed for episode in episodes),
         }
         return write_record(self.settings.out, whole, episodes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks.leaderboard.judging import add_judge_flags
 from benchmarks.leaderboard.places import FRESH, shown
 from benchmarks.leaderboard.playing import add_board_player_flags
 from benchmarks.leaderboard.suites import SUITES
@@ -55,6 +56,11 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_search(parser)
     _add_episodes(parser)
     _add_counting(parser)
+    add_judge_flags(
+        parser.add_argument_group(
+            "a judge, who says whether an answer means a golden one, beside exact match"
+        ).add_argument
+    )
     _add_keeping(parser)
     parser.set_defaults(run=_run)
 

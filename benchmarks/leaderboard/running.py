@@ -13,6 +13,7 @@ from agents.players import SERVER_FLAGS
 from benchmarks.leaderboard.agents import AgentSpec, find_agent
 from benchmarks.leaderboard.engines import BoardEngine, closed_book, engines_of
 from benchmarks.leaderboard.evaluation import Evaluation, RunSettings
+from benchmarks.leaderboard.judging import AnswerJudge, load_judge
 from benchmarks.leaderboard.playing import BoardPlayer, load_board_player
 from benchmarks.leaderboard.prices import Prices
 from benchmarks.leaderboard.progress import say
@@ -44,6 +45,9 @@ def run(options: argparse.Namespace) -> int:
         if options.replay is not None:
             board.replay = Replay(options.replay, only=options.replay_only)
             closing.callback(board.replay.close)
+        board.judge = load_judge(options, seed=settings.seed)
+        if board.judge is not None:
+            closing.callback(board.judge.close)
         try:
             board.play(agents, engines, options)
         except KeyboardInterrupt:
@@ -63,12 +67,14 @@ class _Board:
 
     Attributes:
         replay: The folder of replies, if there is one.
+        judge: Who judges answers, if anybody.
         records: Those that were made.
         errors: What went wrong.
     """
 
     def __init__(self, settings: RunSettings, suite: Suite, sets: Sequence[LoadedSet]) -> None:
         self.replay: Replay | None = None
+        self.judge: AnswerJudge | None = None
         self.records: list[Record] = []
         self.errors: list[str] = []
         self._settings, self._suite, self._sets = settings, suite, sets
@@ -100,6 +106,7 @@ class _Board:
             sets=self._sets,
             settings=self._settings,
             replay=self.replay,
+            judge=self.judge,
         )
         try:
             record, stopped = evaluation.run()

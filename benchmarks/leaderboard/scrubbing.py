@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.leaderboard.episodes import PlayedEpisode
+from benchmarks.leaderboard.secrecy import find_private, find_secrets
 from zs_env.engines.around.keys import without_secrets
 
 __all__ = ["scrub_episode", "scrub_text"]
 
 _MAX_CHARS = 500
+_HIDDEN = "What it said isn't shown, for it names a key or a place; the command's own output does."
 _ADDRESS = re.compile(r"(?:https?|wss?)://[^\s'\"<>)\]]+")
 _HOST = re.compile(r"\b(?:\d{1,3}(?:\.\d{1,3}){3}|localhost)(?::\d+)?")
 _CONNECTING = re.compile(r"(?i)(host\s+)[\w.-]+:\d+")
@@ -31,7 +33,8 @@ def scrub_text(text: str) -> str:
     text = _ADDRESS.sub("SERVER", text)
     text = _CONNECTING.sub(r"\1SERVER", text)
     text = _HOST.sub("SERVER", text)
-    return _FOLDER.sub("", text)[:_MAX_CHARS]
+    text = _FOLDER.sub("", text)[:_MAX_CHARS]
+    return _HIDDEN if any((*find_secrets(text), *find_private(text))) else text
 
 
 def scrub_episode(episode: PlayedEpisode) -> PlayedEpisode:

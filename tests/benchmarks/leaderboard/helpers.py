@@ -21,6 +21,7 @@ def act(observation):
             file.write("call\\n")
             place = file.tell() // 5
         if place == int(os.environ.get("SIGNAL_AT", 0)):
+            time.sleep(0.5)  # what has ended is kept meanwhile
             os.kill(os.getpid(), int(os.environ["SIGNAL"]))
             time.sleep(0.5)
     time.sleep(float(os.environ.get("PAUSE_S", "0")))

@@ -65,7 +65,8 @@ def test_what_was_played_before_a_kill_isn_t_played_again(
     assert run(out, *flags) == 0
     assert calls.read_text().count("call") == 2 * (12 - num_kept)  # a search and an answer each
     record = record_in(out)
-    assert record.is_complete and not kept.exists()
+    assert record.is_complete
+    assert not kept.exists()
     assert wrong_with(record.folder) == []
 
     assert run(tmp_path / "whole", *flags) == 0
@@ -146,18 +147,25 @@ def test_a_failing_engine_leaves_a_partial_record_that_says_so_and_can_go_on(
     record = record_in(out)
     why = record.content["why_partial"]
     assert record.content["state"] == "partial"
-    assert "2 of 12 questions are played" in why and "failed" in why and "RolloutError" in why
+    assert "2 of 12 questions are played" in why
+    assert "failed" in why
+    assert "RolloutError" in why
     assert record.content["num_failed"] >= 3
-    assert "partial" in told.out and why in told.err
+    assert "partial" in told.out
+    assert why in told.err
     text = (record.folder / "record.json").read_text() + json.dumps([e.to_json() for e in record.episodes()])
-    assert "10.1.2.3" not in text and "abcdefgh12345" not in text and "said 500" in text
+    assert "10.1.2.3" not in text
+    assert "abcdefgh12345" not in text
+    assert "said 500" in text
     assert wrong_with(record.folder) == []
 
     flaky(None)
     assert run(out, *flags, "--engine", "flaky") == 0
     whole = record_in(out)
-    assert whole.is_complete and whole.slug == record.slug
-    assert whole.content["num_failed"] == 0 and whole.content["macro"]["n"] == 12
+    assert whole.is_complete
+    assert whole.slug == record.slug
+    assert whole.content["num_failed"] == 0
+    assert whole.content["macro"]["n"] == 12
     assert whole.content["seconds"] > record.content["seconds"]
     played = {e.index: e for e in record.episodes() if not e.failed}
     assert {e.index: e for e in whole.episodes() if e.index in played} == played  # not played again, times and all
@@ -168,7 +176,10 @@ def test_one_engine_that_fails_doesn_t_keep_others_from_being_played(
 ) -> None:
     flaky(0)
     assert run(tmp_path / "out", *flags, "--engine", "flaky", "--engine", "template") == 1
-    states = {path.name.split("--")[3]: json.loads((path / "record.json").read_text())["state"] for path in (tmp_path / "out").iterdir()}
+    states = {
+        path.name.split("--")[3]: json.loads((path / "record.json").read_text())["state"]
+        for path in (tmp_path / "out").iterdir()
+    }
     assert states == {"flaky": "partial", "template": "complete"}
 
 
@@ -207,15 +218,18 @@ def test_a_failing_policy_server_leaves_a_partial_record_that_a_working_one_comp
         port = server.port
         assert run(out, *flags, "--policy-url", server.base_url, "--policy-timeout-s", 5) == 1
     record = record_in(out)
-    assert record.content["state"] == "partial" and "HTTP 400" in record.content["why_partial"]
+    assert record.content["state"] == "partial"
+    assert "HTTP 400" in record.content["why_partial"]
     assert wrong_with(record.folder) == []
     text = (record.folder / "record.json").read_text()
-    assert str(port) not in text and "127.0.0.1" not in text
+    assert str(port) not in text
+    assert "127.0.0.1" not in text
     with FaultServer(reply) as server:
         assert run(out, *flags, "--policy-url", server.base_url) == 0
         assert len(server.chats) == 2 * 7  # three of ten were played
     whole = record_in(out)
-    assert whole.is_complete and wrong_with(whole.folder) == []
+    assert whole.is_complete
+    assert wrong_with(whole.folder) == []
     assert whole.content["macro"]["prompt_tokens"] == 14
     assert whole.content["settings"]["tokens"] == "server"
 
@@ -239,7 +253,8 @@ def test_other_settings_are_refused_with_what_differs(
     capsys.readouterr()
     assert run(out, *flags, "--topk", 3, "--seed", 4) == 1
     told = capsys.readouterr().err
-    assert "settings.topk is 5 there and 3 here" in told and "settings.seed is 0 there and 4 here" in told
+    assert "settings.topk is 5 there and 3 here" in told
+    assert "settings.seed is 0 there and 4 here" in told
     assert "--new" in told
     assert len(list(out.iterdir())) == 1
     assert run(out, *flags, "--topk", 3, "--seed", 4, "--new") == 0

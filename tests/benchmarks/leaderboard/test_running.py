@@ -19,7 +19,8 @@ def test_the_bounds_are_played_once_and_need_no_engine(tmp_path: Path, capsys: p
     assert rows["oracle"].content["macro"]["em"]["value"] == 1.0
     assert rows["oracle"].content["row"]["eval_engine"] == "closed-book"
     assert "oracle never searches, so it is played once, closed-book" in told.err
-    assert "| oracle" in told.out and "| oracle" not in told.err
+    assert "| oracle" in told.out
+    assert "| oracle" not in told.err
     assert [wrong_with(record.folder) for record in rows.values()] == [[], []]
 
 
@@ -85,9 +86,7 @@ def test_what_can_t_be_run_is_refused_with_the_way_out(
     assert not (tmp_path / "out").exists()
 
 
-def test_questions_without_an_engine_of_their_own_need_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_questions_without_an_engine_of_their_own_need_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "q.jsonl"
     file.write_text(json.dumps({"question": "Who?", "golden_answers": ["I"]}))
     flags = ["--agent", "zerosearch", "--callable", write_policy(tmp_path), "--questions", file]
