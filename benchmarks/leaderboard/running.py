@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -205,13 +206,16 @@ def _settings_of(options: argparse.Namespace) -> RunSettings:
     check_whole("--seed", options.seed, least=0)
     check_whole("--tries", options.tries, least=1)
     check_probability("--noise-probability", options.noise_probability)
+    temperature = options.temperature
+    if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
+        raise ConfigError(f"--temperature is a number that isn't negative, 0 for greedy; got {temperature!r}.")
     if options.replay_only and options.replay is None:
         raise ConfigError("--replay-only needs --replay FOLDER, where the replies are.")
     return RunSettings(
         out=options.out,
         seed=options.seed,
         noise_probability=options.noise_probability,
-        temperature=options.temperature,
+        temperature=temperature or None,
         concurrency=options.concurrency,
         prices=Prices(
             per_hour=options.price_per_hour,

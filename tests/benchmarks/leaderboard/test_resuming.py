@@ -171,6 +171,26 @@ def test_a_failing_engine_leaves_a_partial_record_that_says_so_and_can_go_on(
     assert {e.index: e for e in whole.episodes() if e.index in played} == played  # not played again, times and all
 
 
+def test_one_question_that_failed_makes_a_record_partial_and_is_asked_again(
+    tmp_path: Path, flags: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fails(request: SearchRequest) -> bool:
+        asked.append(request.question.id)
+        return len(asked) == 1
+
+    monkeypatch.setitem(SEARCH_MODES, "once", lambda: ScriptedEngine("It is Lima.", fail=fails, error="busy"))
+    assert run(tmp_path / "out", *flags, "--engine", "once") == 1
+    record = record_in(tmp_path / "out")
+    assert record.content["why_partial"].startswith("11 of 12 questions are played, 1 failed. The first (atlas ")
+    assert "busy" in record.content["why_partial"]
+    assert record.content["macro"]["n"] == 11
+    assert run(tmp_path / "out", *flags, "--engine", "once") == 0
+    assert record_in(tmp_path / "out").content["macro"]["n"] == 12
+    assert asked[12:] == asked[:1]
+
+
 def test_one_engine_that_fails_doesn_t_keep_others_from_being_played(
     tmp_path: Path, flags: list[object], flaky: Callable[[int | None], None]
 ) -> None:

@@ -51,6 +51,12 @@ def test_equal_seeds_give_equal_episodes_however_many_are_side_by_side(tmp_path:
     assert timeless(a.episodes()) != timeless(c.episodes())
 
 
+def test_a_temperature_of_zero_is_greedy(tmp_path: Path) -> None:
+    assert run(tmp_path / "a", "--agent", "oracle", "--limit", 3, "--temperature", 0) == 0
+    assert run(tmp_path / "b", "--agent", "oracle", "--limit", 3) == 0
+    assert record_in(tmp_path / "a").slug == record_in(tmp_path / "b").slug
+
+
 def test_files_of_questions_are_sets_and_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, city in (("one", "Nairobi"), ("two", "Lima")):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"question": f"Is it {city}?", "golden_answers": [city]}))
@@ -73,6 +79,8 @@ def test_files_of_questions_are_sets_and_averaged(tmp_path: Path, capsys: pytest
         (["--agent", "oracle", "--limit", "0"], "--limit"),
         (["--agent", "oracle", "--seed", "-1"], "--seed"),
         (["--agent", "oracle", "--concurrency", "0"], "--concurrency"),
+        (["--agent", "oracle", "--temperature", "-1"], "--temperature is a number that isn't negative"),
+        (["--agent", "oracle", "--noise-probability", "2"], "--noise-probability"),
         (["--agent", "oracle", "--price-in", "1"], "give both --price-in and --price-out"),
         (["--agent", "oracle", "--replay-only"], "--replay-only needs --replay"),
         (["--agent", "oracle", "--engine", "bm25", "--engine", "bm25"], "Two engines are called 'bm25'"),
