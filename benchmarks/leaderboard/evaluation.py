@@ -147,10 +147,8 @@ class Evaluation:
 
     @property
     def _tokens(self) -> TokenCount | None:
-        """Who counts tokens, as far as it is known before anything is written; the least exact way of two."""
-        if not self.agent.needs_model:
-            return None
-        return "characters" if isinstance(self.player.codec, CharacterCodec) else "model"
+        """Who counts tokens, as far as it is known before anything is written: a server may or may not."""
+        return None if isinstance(self.player.codec, CharacterCodec) else "model"
 
     def _content(self, engine: SearchEngine) -> dict[str, Any]:
         """What the record says that is known before anything is played."""

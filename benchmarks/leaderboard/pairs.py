@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.leaderboard.episodes import PlayedEpisode
-from benchmarks.leaderboard.intervals import NUM_SAMPLES, bootstrap_means, interval_of
+from benchmarks.leaderboard.intervals import NUM_SAMPLES, acceleration, bootstrap_means, interval_of
 from benchmarks.leaderboard.metrics import score_of
 from zs_env.errors import ConfigError
 
@@ -197,7 +197,8 @@ def _compare(sets: Sequence[_Set]) -> dict[str, Any]:
     if not sets or not all(map(len, sets)):
         return {"difference": None, "ci": None, "p": None, **counted, "test": test}
     estimate = float(np.mean([each.mean for each in sets]))
-    interval = interval_of(np.mean([each.means() for each in sets], axis=0), estimate)
+    means = np.mean([each.means() for each in sets], axis=0)
+    interval = interval_of(means, estimate, skew=acceleration([each.differences for each in sets]))
     p = mcnemar_p(only_first, only_second) if test == "mcnemar" else _flip_p(sets, estimate)
     return {"difference": estimate, "ci": interval, "p": p, **counted, "test": test}
 
@@ -215,7 +216,7 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     """The exact two-sided p of McNemar's test: the chance of so uneven a split of the questions that tell them apart.
 
     Examples:
-        >>> mcnemar_p(1, 5)  # 2 · (1 + 6) / 2**6
+        >>> round(mcnemar_p(1, 5), 9)  # 2 · (1 + 6) / 2**6
         0.21875
     """
     total, fewer = only_first + only_second, min(only_first, only_second)

@@ -61,5 +61,5 @@ def _plain(text: str) -> str:
         >>> _plain("SmolLM2-135M-Instruct, rag")
         'smollm2-135m-instruct-rag'
     """
-    ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().casefold()
+    ascii_only = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9.]+", "-", ascii_only)[:_MAX_PART].strip("-.") or "x"

@@ -15,7 +15,7 @@ from benchmarks.leaderboard.record_shape import check_shape
 from benchmarks.leaderboard.records import EPISODES, Record, by_set, episodes_sha256, read_record
 from benchmarks.leaderboard.secrecy import find_private, find_secrets
 from benchmarks.leaderboard.slugs import slug_of
-from benchmarks.leaderboard.suites import SUITES, load_suite
+from benchmarks.leaderboard.suites import SUITES, SetPin, load_set, load_suite
 from zs_env.errors import QuestionError
 from zs_env.questions.source import fingerprint
 from zs_env.rewards import containment_score, exact_match_score, f1_score
@@ -154,6 +154,16 @@ def _check_pins(content: Mapping[str, Any]) -> Iterator[str]:
         for name, wanted, found in pinned:
             if wanted is not None and found != wanted:
                 yield f"The set {pin.name!r}: {name} is pinned to be {wanted!r}, and the record says {found!r}."
+        if pin.place == "atlas" and each["fingerprint"] != _sampled(pin, each["limit"]):
+            yield (
+                f"Of the set {pin.name!r} the record holds other questions than a limit of {each['limit']} picks: the "
+                "sample is always the same."
+            )
+
+
+def _sampled(pin: SetPin, limit: int | None) -> str:
+    """The fingerprint of the questions that a limit picks, of a set that needs no download."""
+    return load_set(pin, limit=limit if limit is None or limit > 0 else 1).fingerprint
 
 
 def _check_privacy(episodes: Sequence[PlayedEpisode]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agents.evaluate import pick_questions
+from agents.questions import pick_questions
 from benchmarks.leaderboard.errors import SuiteError
 from benchmarks.leaderboard.suites.hub_files import file_sha256, hub_file
 from benchmarks.leaderboard.suites.pins import SetPin
@@ -72,7 +72,7 @@ def load_set(pin: SetPin, *, limit: int | None = None, place: str | None = None,
 
     Args:
         pin: The set.
-        limit: Play only a sample of so many, the same in every run (`agents.evaluate.pick_questions`).
+        limit: Play only a sample of so many, the same in every run (`agents.questions.pick_questions`).
         place: Load it from here instead: a file or a hub-shaped folder (`hf:<folder>:<config>`) of the same questions.
         offline: Take what is pinned from the cache of this machine, and ask no hub.
 

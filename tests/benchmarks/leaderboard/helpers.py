@@ -12,17 +12,21 @@ from benchmarks.leaderboard.episodes import PlayedEpisode
 from benchmarks.leaderboard.records import Record, read_records
 
 POLICY = '''
-import os, re, time
+import os, time
 
 def act(observation):
     """Search for the question, then answer what the first document says last."""
     if os.environ.get("CALLS"):
         with open(os.environ["CALLS"], "a") as file:
             file.write("call\\n")
+            place = file.tell() // 5
+        if place == int(os.environ.get("SIGNAL_AT", 0)):
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+            time.sleep(0.5)
     time.sleep(float(os.environ.get("PAUSE_S", "0")))
     parts = observation.split("\\n<information>\\n")
     if len(parts) < 2:
-        return f"<search>{re.findall(r'[^.?!]*[?]', observation)[-1].strip()}</search>"
+        return f"<search>{observation.rpartition('Question: ')[2].strip()}</search>"
     return f"<answer>{parts[-1].splitlines()[0].strip().rstrip('.').split(' ')[-1]}</answer>"
 '''
 
