@@ -18,7 +18,7 @@ from benchmarks.leaderboard.agents import AgentSpec
 from benchmarks.leaderboard.engines import BoardEngine
 from benchmarks.leaderboard.environment import describe_git, describe_packages
 from benchmarks.leaderboard.episodes import PlayedEpisode
-from benchmarks.leaderboard.judging import AnswerJudge, agreement, judge_episodes
+from benchmarks.leaderboard.judging import AnswerJudge, agreement, judge_episodes, told
 from benchmarks.leaderboard.keeping import KEPT, KeptEpisodes, check_unfinished, settings_of
 from benchmarks.leaderboard.metrics import macro, measure_set
 from benchmarks.leaderboard.playing import BoardPlayer, BoardTask, TokenCount, play_questions
@@ -129,7 +129,7 @@ class Evaluation:
                 return None, stopped
             content["replayed"] = None if part is None else part.record()
             content["model"] = self._model  # a server may have said more of itself
-            record = self._write(content, kept.episodes, kept.seconds, stopped)
+            record = self._write(content, kept.episodes, kept.seconds, stopped, before)
             if record.is_complete:
                 kept.path.unlink()
             return record, stopped
@@ -232,40 +232,36 @@ class Evaluation:
         episodes: Sequence[PlayedEpisode],
         seconds: float,
         stopped: BaseException | None,
+        before: Record | None,
     ) -> Record:
         why = _why_partial(episodes, self._num_questions, stopped)
         where = {"machine": describe_machine(), "packages": describe_packages(), "git": describe_git()}
         whole = {**content, **where, "seconds": seconds, "state": "partial" if why else "complete", "why_partial": why}
-        return self._measured(whole, episodes)
+        return self._measured(whole, episodes, None if before is None else before.content["settings"]["judge"])
 
     def _measure_again(self, before: Record, now: Mapping[str, Any]) -> Record:
-        """A complete record, with this command's prices and judge; itself if these say nothing new."""
-        told = {"prices": now["settings"]["prices"], "judge": before.content["settings"]["judge"]}
-        if self.judge is not None:
-            told["judge"] = self.judge.record()  # else verdicts that are there stay
-        content = {**before.content, "settings": {**before.content["settings"], **told}}
-        if content == before.content and self.judge is None:
+        """A complete record, with this command's prices and judge; itself if these are the same."""
+        past = before.content["settings"]
+        new = {"prices": now["settings"]["prices"], "judge": now["settings"]["judge"] or past["judge"]}
+        if new == {name: past[name] for name in new} and not self._waits_for_verdicts(before):
             return before
-        return self._measured(content, before.episodes(), judged_by=before.content["settings"]["judge"])
+        content = {**before.content, "settings": {**past, **new}}
+        return self._measured(content, before.episodes(), past["judge"])
+
+    def _waits_for_verdicts(self, record: Record) -> bool:
+        return self.judge is not None and bool(agreement(record.episodes())["no_verdict"])
 
     def _measured(
-        self,
-        content: Mapping[str, Any],
-        episodes: Sequence[PlayedEpisode],
-        *,
-        judged_by: Mapping[str, Any] | None = None,
+        self, content: Mapping[str, Any], episodes: Sequence[PlayedEpisode], judged_by: Mapping[str, Any] | None
     ) -> Record:
-        """Write a record with the figures of its episodes.
-
-        Args:
-            content: What it says beside them.
-            episodes: What was played.
-            judged_by: Whose verdicts the episodes have; nobody's count, if it is left out.
-        """
+        """Write the record with its figures; `judged_by` gave the verdicts that episodes have already."""
         if self.judge is not None:
-            say(f"{self.name}: a judge reads {len(episodes)} answers.")
-            episodes = judge_episodes(episodes, self.judge, kept_from=judged_by, say=say)
-        elif judged_by is None:
+            say(f"{self.name}: a judge reads the answers to {len(episodes)} questions.")
+            episodes = judge_episodes(
+                episodes, self.judge, kept_from=judged_by, say=lambda line: say(f"{self.name}: {line}")
+            )
+            say(f"{self.name}: {told(episodes)}.")
+        elif content["settings"]["judge"] is None:
             episodes = [replace(episode, judged=None) for episode in episodes]
         costs = costs_of(episodes, self.settings.prices, seconds=content["seconds"])
         sets = by_set(content, episodes)

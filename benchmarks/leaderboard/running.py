@@ -28,6 +28,8 @@ from zs_env.files import write_json
 
 __all__ = ["load_questions_of", "run"]
 
+_JUDGED_TOGETHER = 16
+
 
 def run(options: argparse.Namespace) -> int:
     """Play, leave the records, print their table.
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         if options.replay is not None:
             board.replay = Replay(options.replay, only=options.replay_only)
             closing.callback(board.replay.close)
-        board.judge = load_judge(options, seed=settings.seed)
+        board.judge = load_judge(options, seed=options.seed, concurrency=min(options.concurrency, _JUDGED_TOGETHER))
         if board.judge is not None:
             closing.callback(board.judge.close)
         try:
