@@ -1,0 +1,49 @@
+"""The measured costs as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.peers.measuring import StepCost, TurnCost
+
+__all__ = ["step_table", "turn_table"]
+
+
+def step_table(rows: Sequence[StepCost]) -> list[str]:
+    """Steps whose searches cost nothing, a line each."""
+    lines = ["| library | way | a step | least to most | × ours | read a step |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        least, most = row.step_us_range
+        lines.append(
+            f"| {row.side} | {row.way} | {row.step_us:.1f} µs | {least:.1f} to {most:.1f} | {_ratio(row)} "
+            f"| {row.characters:,.0f} characters |"
+        )
+    return lines
+
+
+def turn_table(rows: Sequence[TurnCost]) -> list[str]:
+    """Search turns, a line each, and a line for each that wasn't as it should be."""
+    lines = [
+        "| episodes | connections | library | way | median | least to most | × latency | × ours | processor time "
+        "| requests | in flight | opened | read |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        least, most = row.requests
+        lines.append(
+            f"| {row.episodes:,} | {row.connections} | {row.side} | {row.way} | {row.median_s * 1000:.0f} ms "
+            f"| {row.range_s[0] * 1000:.0f} to {row.range_s[1] * 1000:.0f} | {row.latencies:.1f} | {_ratio(row)} "
+            f"| {row.cpu_ms:.0f} ms | {least if least == most else f'{least} to {most}'} | {row.peak_in_flight} "
+            f"| {row.connections_opened} | {row.read} |"
+        )
+    lines += [
+        f"\nNot one request and its documents an episode: {row.side}, {row.way}, {row.episodes} episodes, "
+        f"{row.connections}. {row.read} read their documents; one read instead: {row.said!r}"
+        for row in rows
+        if not row.as_it_should
+    ]
+    return lines
+
+
+def _ratio(row: StepCost | TurnCost) -> str:
+    return f"{row.ratio:.2f} ({row.ratio_range[0]:.2f} to {row.ratio_range[1]:.2f})"
