@@ -66,7 +66,7 @@ def pack(value: Any) -> bytes:
         return bytes([0x90 | len(value)]) + b"".join(map(pack, value))
     if isinstance(value, float):
         return b"\xcb" + struct.pack(">d", value)
-    raw = value.encode()
+    raw: bytes = value.encode()
     return b"\xda" + struct.pack(">H", len(raw)) + raw
 
 

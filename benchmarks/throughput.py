@@ -34,7 +34,7 @@ from benchmarks.fanout_server import FanoutServer
 from benchmarks.peers.installing import default_folder, install_peers
 from benchmarks.peers.measuring import StepCost, TurnCost, arms_of, measure_steps, measure_turns
 from benchmarks.peers.program import Program, module_command
-from benchmarks.peers.tables import step_table, turn_table
+from benchmarks.peers.tables import NOTES, step_table, turn_table
 from benchmarks.stepping import SEARCHES, play_vector
 from zs_env.errors import ConfigError, require
 
@@ -169,6 +169,8 @@ def measure_beside(
             lines = turn_table(rows)
             print(*(lines[2:] if turns else lines), sep="\n", flush=True)
             turns += rows
+    if len(programs) > 1:
+        print("", *(f"- {note}" for note in NOTES), sep="\n")
     return Beside(described=described, steps=steps, turns=turns)
 
 
@@ -180,6 +182,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--episodes", type=int, nargs="+", default=[64, 256, 1024], help="that search in a turn")
     parser.add_argument("--latency-ms", type=float, default=100.0, help="of the server (100)")
+    parser.add_argument("--num-steps", type=int, default=40, help="steps of each environment that are timed (40)")
     parser.add_argument("--repeats", type=int, default=7, help="how often everything is timed (7)")
     parser.add_argument("--seed", type=int, default=0, help="of our vector environment alone")
     parser.add_argument(
@@ -210,7 +213,11 @@ def run(options: argparse.Namespace) -> None:
     if peers:
         interpreter = install_peers(options.peers_venv, python=options.peers_python)
         commands |= {peer: module_command(interpreter, PEERS[peer]) for peer in peers}
-    rows = [measure(num_envs, repeats=options.repeats, seed=options.seed) for num_envs in options.num_envs]
+    repeats = options.repeats
+    rows = [
+        measure(num_envs, num_steps=options.num_steps, repeats=repeats, seed=options.seed)
+        for num_envs in options.num_envs
+    ]
     print("| environments | make_vec | a step, best | median | in empty loop iterations | memory each |")
     print("|---|---|---|---|---|---|")
     for row in rows:
@@ -223,7 +230,13 @@ def run(options: argparse.Namespace) -> None:
     latency_s = options.latency_ms / 1000
     with ExitStack() as stack:
         programs = [stack.enter_context(Program(name, command)) for name, command in commands.items()]
-        beside = measure_beside(programs, episodes=options.episodes, latency_s=latency_s, repeats=options.repeats)
+        beside = measure_beside(
+            programs,
+            episodes=options.episodes,
+            latency_s=latency_s,
+            num_steps=options.num_steps,
+            repeats=repeats,
+        )
     if options.json is not None:
         record = {
             "schema": "zerosearch.throughput/2",
@@ -231,12 +244,14 @@ def run(options: argparse.Namespace) -> None:
             "seed": options.seed,
             "settings": {
                 "searches_per_episode": SEARCHES,
-                "repeats": options.repeats,
+                "num_steps": options.num_steps,
+                "repeats": repeats,
                 "topk": 5,
                 "latency_s": latency_s,
                 "documents": "the server's own five, alike for all; ready made where a search costs nothing",
             },
             "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "arch": platform.machine()},
+            "notes": NOTES,
             "libraries": beside.described,
             "rows": [asdict(row) for row in rows],
             "steps": [asdict(row) for row in beside.steps],

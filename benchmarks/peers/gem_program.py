@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 from benchmarks.fanout_server import answer_of, documents_of, query_of, question_of
-from benchmarks.peers.speaking import SEARCHES, as_action, serve
+from benchmarks.peers.speaking import SEARCHES, as_action, check_read, serve
 
 __all__ = ["GemSide"]
 
@@ -68,6 +68,8 @@ class GemSide:
         }
         envs = self._envs(tool, [range(num_envs)] * num_envs, concat=way != "single env, new text only", threads=False)
         searches = [as_action(query_of(i)) for i in range(num_envs)]
+        envs.reset()
+        check_read(envs.step(searches)[0][0], 0)
         return _play_vector(envs, searches) if way == "SyncVectorEnv" else _play_each(envs.envs, searches)
 
     def turn(self, way: str, episodes: int, url: str) -> GemTurn:

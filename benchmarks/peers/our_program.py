@@ -13,7 +13,7 @@ import numpy as np
 
 import zs_env
 from benchmarks.fanout_server import answer_of, documents_of, query_of, question_of
-from benchmarks.peers.speaking import Turn, as_action, serve
+from benchmarks.peers.speaking import Turn, as_action, check_read, serve
 from benchmarks.stepping import play_each, play_vector
 from zs_env.engines import make_engine
 from zs_env.episode import Episode, EpisodeSettings
@@ -71,6 +71,9 @@ class OurSide:
             questions = _questions(num_envs)
             found = {each.question: tuple(map(Document, documents_of(i))) for i, each in enumerate(questions)}
             options = {"questions": questions, "engine": ReadyEngine(found)}
+            first = gym.make("ZeroSearch-v0", disable_env_checker=True, **options)
+            first.reset(options={"question": questions[0]})
+            check_read(first.step(as_action(question_of(0)))[0], 0)
         if way.startswith("vector"):
             envs = gym.make_vec("ZeroSearch-v0", num_envs=num_envs, autoreset_mode="SameStep", **options)
             return play_vector(envs, seed=0)
@@ -145,7 +148,8 @@ class RolloutTurn:
 
     def play(self) -> list[str]:
         """See `Turn`."""
-        return self._run(self._play())
+        texts: list[str] = self._run(self._play())
+        return texts
 
     async def _play(self) -> list[str]:
         return list(await asyncio.gather(*map(self._search, self._episodes, self._actions)))

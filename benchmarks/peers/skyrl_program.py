@@ -16,11 +16,14 @@ from importlib.metadata import version
 from typing import Any
 
 from benchmarks.fanout_server import answer_of, documents_of, query_of, question_of
-from benchmarks.peers.speaking import SEARCHES, as_action, serve
+from benchmarks.peers.speaking import SEARCHES, as_action, check_read, serve
 
 __all__ = ["SkyrlSide"]
 
-STEPS = {"one env an episode": "skyrl_gym.make('search'), SearchEnv.init, .step, .close; new text only"}
+STEPS = {
+    "one env an episode": "skyrl_gym.make('search'), SearchEnv.init, .step, .close; new text only",
+    "one env an episode, tool's text ready": "the same, the whole search tool replaced by its text, ready made",
+}
 RECIPE_WORKERS = 16
 TURNS = {
     "16 workers": "SearchEnv.step through run_in_executor, max_env_workers=16 as in its search recipe",
@@ -59,25 +62,18 @@ class SkyrlSide:
 
     def player(self, way: str, num_envs: int) -> Callable[[int], int]:
         """See `Side`."""
-        # Has its documents already; what is left is parsing the action and writing the documents.
-        found = {
-            query_of(i): {"result": [[{"document": {"contents": f"Station {i}\n{text}"}} for text in documents_of(i)]]}
-            for i in range(num_envs)
-        }
-        alone = self._search.call_search_api
-
-        def ready(retrieval_service_url: str, query: str, **_: Any) -> tuple[Any, None]:
-            return found[query], None
-
         config = self._config(search_url="http://nowhere/retrieve", topk=5)
         prompts = [[{"role": "user", "content": _PROMPT + question_of(i)}] for i in range(num_envs)]
         searches = [as_action(query_of(i)) for i in range(num_envs)]
         envs = [self.make(i, config) for i in range(num_envs)]
         turns = [i % SEARCHES for i in range(num_envs)]
+        restore = self._make_ready(num_envs, whole_tool=way.endswith("ready"))
+        check_read(self.make(0, config).step(searches[0])["observations"][0]["content"], 0)
+        restore()
 
         def play(num_steps: int) -> int:
             read = 0
-            self._search.call_search_api = ready
+            restore = self._make_ready(num_envs, whole_tool=way.endswith("ready"))
             for _ in range(num_steps):
                 for i in range(num_envs):
                     if turns[i] < SEARCHES:
@@ -91,10 +87,36 @@ class SkyrlSide:
                         envs[i] = self.make(i, config)
                         messages, _ = envs[i].init(copy.deepcopy(prompts[i]))
                     read += sum(len(message["content"]) for message in messages) + len(output["metadata"])
-            self._search.call_search_api = alone
+            restore()
             return read
 
         return play
+
+    def _make_ready(self, num_envs: int, *, whole_tool: bool) -> Callable[[], None]:
+        """Have documents ready made; returns what undoes it.
+
+        Without `whole_tool` what is left of a search is parsing the action and writing the documents.
+        """
+        tool, alone = self._search.SearchToolGroup.search, self._search.call_search_api
+        replies = {
+            query_of(i): {"result": [[{"document": {"contents": f"Station {i}\n{text}"}} for text in documents_of(i)]]}
+            for i in range(num_envs)
+        }
+
+        def reply(retrieval_service_url: str, query: str, **_: Any) -> tuple[Any, None]:
+            return replies[query], None
+
+        search = tool.func
+        self._search.call_search_api = reply
+        if whole_tool:
+            group = self._search.SearchToolGroup("http://nowhere/retrieve", 5, log_requests=False)
+            texts = {query: search(group, query) for query in replies}
+            tool.func = lambda group, query: texts[query]
+
+        def undo() -> None:
+            self._search.call_search_api, tool.func = alone, search
+
+        return undo
 
     def turn(self, way: str, episodes: int, url: str) -> SkyrlTurn:
         """See `Side`."""

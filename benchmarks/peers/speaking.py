@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from benchmarks.fanout_server import answer_of
 
-__all__ = ["SEARCHES", "Side", "Turn", "as_action", "serve"]
+__all__ = ["SEARCHES", "Side", "Turn", "as_action", "check_read", "serve"]
 
 SEARCHES = 4
 """How often an episode searches before it answers, as in `benchmarks.stepping`, which a peer can't import."""
@@ -53,6 +53,16 @@ class Side(Protocol):
 def as_action(query: str) -> str:
     """A search, as all of them write it."""
     return f"<think>Ask.</think><search>{query}</search>"
+
+
+def check_read(text: str, number: int) -> None:
+    """See that a policy reads what episode `number` searched for, before anything is timed.
+
+    Raises:
+        ValueError: The text doesn't hold it. Peers answer a failed search with text, too, and that costs less.
+    """
+    if answer_of(number) not in text:
+        raise ValueError(f"A search whose documents are ready didn't show them; it showed {text[-300:]!r}.")
 
 
 def serve(make: Callable[[], Side]) -> None:

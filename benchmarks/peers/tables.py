@@ -6,7 +6,21 @@ from collections.abc import Sequence
 
 from benchmarks.peers.measuring import StepCost, TurnCost
 
-__all__ = ["step_table", "turn_table"]
+__all__ = ["NOTES", "step_table", "turn_table"]
+
+NOTES = (
+    "Documents are the same five for all. Theirs show them as they are. Ours escapes tags in them, draws each search's "
+    "quality, and looks in each for the golden answers, wherever it plays.",
+    "In a search turn our vector step and rollouts ask a simulator: they write a prompt, read documents from the "
+    "model's text, and check them against the golden answers and each other. Theirs, and ours in the way called "
+    "retrieval, ask a retrieval server, which sends documents as JSON (GEM: msgpack), and check nothing.",
+    "Read a step: ours, and GEM's but where it says new text only, show the whole transcript; SkyRL-gym's shows what "
+    "is new.",
+    "GEM's tool opens a connection for each search, so its turns are cold in both halves of the table. It gives up "
+    "after 5 s, and tells the policy so; SkyRL-gym's tries ten times.",
+    "GEM's SyncVectorEnv and SkyRL-gym without workers search one after the other: episodes × latency, not measured.",
+)
+"""What isn't equal, and what isn't measured."""
 
 
 def step_table(rows: Sequence[StepCost]) -> list[str]:

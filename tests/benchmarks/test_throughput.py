@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,17 +9,89 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.throughput import _bytes_per_env
 
+FAKE = Path(__file__).parent / "peers" / "fake_program.py"
+QUICK = [
+    "throughput",
+    "--num-envs",
+    "512",
+    "--repeats",
+    "1",
+    "--num-steps",
+    "2",
+    "--episodes",
+    "4",
+    "--latency-ms",
+    "20",
+]
 
-def test_the_command_prints_a_table_and_writes_a_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+
+def test_the_command_prints_tables_and_writes_a_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "record.json"
-    assert main(["throughput", "--num-envs", "512", "--repeats", "1", "--json", str(file)]) == 0
-    assert "| 512 |" in capsys.readouterr().out
+    assert main([*QUICK, "--peers", "none", "--json", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "| 512 |" in out
+    assert "| ours | vector env |" in out
+    assert "| 4 | cold | ours | rollouts |" in out
     record = json.loads(file.read_text())
-    assert record["schema"] == "zerosearch.throughput/1"
+    assert record["schema"] == "zerosearch.throughput/2"
     assert record["rows"][0]["num_envs"] == 512
     assert record["rows"][0]["step_us"] > 0
+    assert {row["side"] for row in record["steps"] + record["turns"]} == set(record["libraries"]) == {"ours"}
+    assert all(row["as_it_should"] for row in record["turns"])
+    assert str(Path.home()) not in file.read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the fake interpreter is a shell script")
+def test_peers_play_beside_ours_from_an_environment_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python, venv, file = tmp_path / "python", tmp_path / "peers", tmp_path / "record.json"
+    inside = f'#!/bin/sh\\ncase "$2" in pip) exit 0;; *) exec {sys.executable} {FAKE};; esac\\n'
+    python.write_text(
+        f'#!/bin/sh\nmkdir -p "$3/bin"; printf \'{inside}\' > "$3/bin/python"; chmod +x "$3/bin/python"\n'
+    )
+    python.chmod(0o755)
+    options = ["--peers-venv", str(venv), "--peers-python", str(python), "--json", str(file)]
+    assert main([*QUICK, *options]) == 0
+    out = capsys.readouterr().out
+    assert "| gem | still |" in out
+    assert "| 4 | warm | skyrl | once |" in out
+    assert "Not one request and its documents an episode: gem, twice" in out
+    record = json.loads(file.read_text())
+    assert list(record["libraries"]) == ["ours", "gem", "skyrl"]
+    assert record["libraries"]["gem"]["packages"] == {"fake": "1.0"}
+    assert {row["way"]: row["as_it_should"] for row in record["turns"] if row["side"] == "gem"} == {
+        "once": True,
+        "twice": False,
+        "another's": False,
+    }
+
+
+def test_none_is_named_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUICK, "--peers", "none", "gem"]) == 2
+    assert "none alone" in capsys.readouterr().err
+
+
+def test_without_pypi_the_way_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUICK, "--peers-venv", str(tmp_path / "peers"), "--peers-python", "/no/such/python"]) == 2
+    assert "--peers none" in capsys.readouterr().err
 
 
 def test_an_environment_costs_little_memory_beyond_its_text() -> None:
     # The questions' facts and the engine's tables are shared, so a thousand environments spread what is left of them.
     assert _bytes_per_env(1024, seed=0) <= 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_gem_and_skyrl_gym_from_pypi_play_as_they_should(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    assert main([*QUICK, "--latency-ms", "100", "--json", str(file)]) == 0
+    record = json.loads(file.read_text())
+    assert record["libraries"]["gem"]["packages"]["gem-llm"] == "0.1.0"
+    assert record["libraries"]["skyrl"]["packages"]["skyrl-gym"] == "0.4.0"
+    assert {row["side"] for row in record["steps"]} == {"ours", "gem", "skyrl"}
+    assert all(row["step_us"] > 0 and row["characters"] > 100 for row in record["steps"])
+    for row in record["turns"]:
+        assert row["as_it_should"], row
+        assert row["median_s"] >= 0.1
