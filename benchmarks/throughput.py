@@ -34,8 +34,9 @@ from benchmarks.fanout_server import FanoutServer
 from benchmarks.peers.installing import default_folder, install_peers
 from benchmarks.peers.measuring import StepCost, TurnCost, arms_of, measure_steps, measure_turns
 from benchmarks.peers.program import Program, module_command
-from benchmarks.peers.tables import NOTES, step_table, turn_table
+from benchmarks.peers.tables import NOTES, record_lines, step_table, turn_table, write_between
 from benchmarks.stepping import SEARCHES, play_vector
+from zs_env.curriculum import check_whole
 from zs_env.errors import ConfigError, require
 
 __all__ = ["Throughput", "add_parser", "measure", "measure_beside", "run"]
@@ -178,7 +179,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add `throughput` to the command line."""
     parser = commands.add_parser("throughput", help="what a step and a search turn cost, ours beside GEM and SkyRL-gym")
     parser.add_argument(
-        "--num-envs", type=int, nargs="+", default=[64, 256, 1024, 4096], help="sizes of our vector environment alone"
+        "--num-envs",
+        type=int,
+        nargs="*",
+        default=[64, 256, 1024, 4096],
+        help="sizes of our vector environment alone; none to leave that out",
     )
     parser.add_argument("--episodes", type=int, nargs="+", default=[64, 256, 1024], help="that search in a turn")
     parser.add_argument("--latency-ms", type=float, default=100.0, help="of the server (100)")
@@ -200,12 +205,31 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--peers-python", help="the interpreter to make it with (Python 3.11)")
     parser.add_argument("--json", type=Path, help="write the record here")
+    parser.add_argument("--show", type=Path, metavar="RECORD", help="measure nothing; print a record's tables")
+    parser.add_argument("--into", type=Path, metavar="DOCUMENT", help="with --show: write them between its marks")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure, print tables, and write the record."""
+    """Measure, print tables, and write the record; or show one."""
+    if options.show is not None:
+        lines = record_lines(_read(options.show))
+        print(*lines, sep="\n")
+        if options.into is not None:
+            write_between(options.into, lines)
+        return
+    if options.into is not None:
+        raise ConfigError("--into writes a record's tables into a document; name the record: --show RECORD.")
     require("aiohttp", needed_for="Measuring search turns", install='pip install "zerosearch-env[simulate]"')
+    for name, given in (
+        ("repeats", [options.repeats]),
+        ("num-steps", [options.num_steps]),
+        ("episodes", options.episodes),
+    ):
+        for value in given:
+            check_whole(f"--{name}", value, least=1)
+    if options.json is not None:  # better now than after ten minutes
+        options.json.parent.mkdir(parents=True, exist_ok=True)
     peers = [] if options.peers == ["none"] else list(dict.fromkeys(options.peers))
     if "none" in peers:
         raise ConfigError(f"--peers takes none alone or names of peers; got {' '.join(options.peers)}.")
@@ -218,15 +242,8 @@ def run(options: argparse.Namespace) -> None:
         measure(num_envs, num_steps=options.num_steps, repeats=repeats, seed=options.seed)
         for num_envs in options.num_envs
     ]
-    print("| environments | make_vec | a step, best | median | in empty loop iterations | memory each |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        loops = row.step_us * 1000 / row.empty_loop_ns
-        print(
-            f"| {row.num_envs} | {row.construct_s:.3f} s | {row.step_us:.1f} µs | {row.step_us_median:.1f} µs "
-            f"| {loops:.0f} | {row.bytes_per_env / 1000:.1f} kB |",
-            flush=True,
-        )
+    if rows:
+        _print_sizes(rows)
     latency_s = options.latency_ms / 1000
     with ExitStack() as stack:
         programs = [stack.enter_context(Program(name, command)) for name, command in commands.items()]
@@ -258,3 +275,22 @@ def run(options: argparse.Namespace) -> None:
             "turns": [asdict(row) | {"as_it_should": row.as_it_should} for row in beside.turns],
         }
         options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--show {str(file)!r} can't be read as a record of `throughput --json`: {error}.") from error
+
+
+def _print_sizes(rows: Sequence[Throughput]) -> None:
+    print("| environments | make_vec | a step, best | median | in empty loop iterations | memory each |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        loops = row.step_us * 1000 / row.empty_loop_ns
+        print(
+            f"| {row.num_envs} | {row.construct_s:.3f} s | {row.step_us:.1f} µs | {row.step_us_median:.1f} µs "
+            f"| {loops:.0f} | {row.bytes_per_env / 1000:.1f} kB |",
+            flush=True,
+        )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from benchmarks.peers.measuring import StepCost, TurnCost
+from zs_env.errors import ConfigError
 
-__all__ = ["NOTES", "step_table", "turn_table"]
+__all__ = ["MARKS", "NOTES", "record_lines", "step_table", "turn_summary", "turn_table", "write_between"]
+
+MARKS = ("<!-- throughput: begin -->", "<!-- throughput: end -->")
 
 NOTES = (
     "Documents are the same five for all. Theirs show them as they are. Ours escapes tags in them, draws each search's "
@@ -57,6 +63,55 @@ def turn_table(rows: Sequence[TurnCost]) -> list[str]:
         if not row.as_it_should
     ]
     return lines
+
+
+def turn_summary(rows: Sequence[TurnCost]) -> list[str]:
+    """Search turns, a line a way and a column a number of episodes."""
+    numbers = list(dict.fromkeys(row.episodes for row in rows))
+    lines = [
+        "| library | way | connections | " + " | ".join(f"{number:,} episodes" for number in numbers) + " |",
+        "|---|---|---|" + "---|" * len(numbers),
+    ]
+    cells: dict[tuple[str, str, str], dict[int, str]] = {}
+    for row in rows:
+        cell = f"{row.latencies:.1f} ({row.ratio:.2f})" + ("" if row.as_it_should else f", {row.read} read")
+        cells.setdefault((row.side, row.way, row.connections), {})[row.episodes] = cell
+    return lines + [
+        f"| {' | '.join(key)} | {' | '.join(cell.get(number, '—') for number in numbers)} |"
+        for key, cell in cells.items()
+    ]
+
+
+def record_lines(record: Mapping[str, Any]) -> list[str]:
+    """The tables of a record that `--json` wrote.
+
+    Raises:
+        ConfigError: It is another record.
+    """
+    if record.get("schema") != "zerosearch.throughput/2":
+        raise ConfigError(
+            f"This is a record of schema {record.get('schema')!r}; one of 'zerosearch.throughput/2' is wanted, as "
+            "`throughput --json` writes it."
+        )
+    steps = [StepCost(**row) for row in record["steps"]]
+    turns = [TurnCost(**{key: value for key, value in row.items() if key != "as_it_should"}) for row in record["turns"]]
+    for number, turn in enumerate(turns):  # JSON has no tuples
+        turns[number] = replace(turn, requests=(turn.requests[0], turn.requests[1]))
+    return [*step_table(steps), "", *turn_summary(turns)]
+
+
+def write_between(file: Path, lines: Sequence[str], *, marks: tuple[str, str] = MARKS) -> None:
+    """Put lines between two marks of a document, in place of what is there.
+
+    Raises:
+        ConfigError: The document doesn't have both.
+    """
+    text = file.read_text(encoding="utf-8")
+    before, first, rest = text.partition(marks[0])
+    _, second, after = rest.partition(marks[1])
+    if not first or not second:
+        raise ConfigError(f"{file.name} doesn't hold the marks {marks[0]} and {marks[1]}, between which tables go.")
+    file.write_text("\n".join([before + first, *lines, second + after]), encoding="utf-8")
 
 
 def _ratio(row: StepCost | TurnCost) -> str:
