@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import re
+import resource
 import struct
 import subprocess
 import sys
@@ -22,7 +23,15 @@ from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["FanoutServer", "answer_of", "documents_of", "pack", "query_of", "question_of"]
+__all__ = [
+    "FanoutServer",
+    "allow_many_connections",
+    "answer_of",
+    "documents_of",
+    "pack",
+    "query_of",
+    "question_of",
+]
 
 _STATION = re.compile(rb"station (\d+)")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -160,7 +169,16 @@ class _Connection(asyncio.Protocol):
             self._transport.write(reply)
 
 
+def allow_many_connections(wanted: int = 16_384) -> None:
+    """Raise this process's limit of open files, which connections count as; many systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def _serve(latency_s: float) -> None:
+    allow_many_connections()
     loop = asyncio.get_running_loop()
     counts = _Counts()
     server = await loop.create_server(lambda: _Connection(counts, latency_s), "127.0.0.1", 0, backlog=8192)

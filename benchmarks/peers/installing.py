@@ -33,7 +33,7 @@ def default_folder() -> Path:
 
 def interpreter_of(folder: Path) -> Path:
     """The environment's interpreter."""
-    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    return folder / "bin" / "python"
 
 
 def install_peers(folder: Path, *, python: str | None = None) -> Path:

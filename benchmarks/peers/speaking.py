@@ -10,13 +10,12 @@ from __future__ import annotations
 import gc
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from benchmarks.fanout_server import answer_of
+from benchmarks.fanout_server import allow_many_connections, answer_of
 
 __all__ = ["SEARCHES", "Side", "Turn", "as_action", "check_read", "serve"]
 
@@ -73,7 +72,7 @@ def serve(make: Callable[[], Side]) -> None:
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints is no answer
-    _allow_many_connections()
+    allow_many_connections()
     talk: _Talk | None = None
     for line in sys.stdin:
         try:
@@ -82,11 +81,6 @@ def serve(make: Callable[[], Side]) -> None:
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
-
-
-def _allow_many_connections() -> None:
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _Talk:

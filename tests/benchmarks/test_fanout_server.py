@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 
@@ -8,6 +10,7 @@ import msgpack
 import pytest
 
 from benchmarks.fanout_server import FanoutServer, answer_of, documents_of, pack, query_of
+from benchmarks.peers.installing import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,16 @@ def test_every_protocol_gets_the_same_documents(server: FanoutServer) -> None:
     reply = json.loads(post(f"{server.base_url}/chat/completions", json.dumps(chat).encode()))
     lines = reply["choices"][0]["message"]["content"].split("\n")
     assert [line.partition(": ")[2] for line in lines] == documents_of(7)
+
+
+def test_more_files_are_allowed_than_a_shell_begins_with() -> None:
+    code = (
+        "import resource as r; from benchmarks.fanout_server import allow_many_connections as allow;"
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (100, hard)); allow(200);"
+        "print(r.getrlimit(r.RLIMIT_NOFILE) == (200, hard)); allow(150); print(r.getrlimit(r.RLIMIT_NOFILE)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "200"]
 
 
 def test_retrieval_requests_are_counted_as_all_others(server: FanoutServer) -> None:

@@ -52,7 +52,6 @@ def test_the_command_prints_tables_and_writes_a_record(alone: tuple[Path, str]) 
     assert str(Path.home()) not in file.read_text()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the fake interpreter is a shell script")
 def test_peers_play_beside_ours_from_an_environment_of_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

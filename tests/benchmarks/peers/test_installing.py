@@ -8,8 +8,6 @@ import pytest
 from benchmarks.peers import installing
 from benchmarks.peers.installing import PeersError, default_folder, install_peers, interpreter_of
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the fake interpreter is a shell script")
-
 
 def make_fake_python(folder: Path, *, pip: str = "exit 0") -> str:
     """An interpreter whose environments' interpreter writes down what it was asked, and then does `pip`."""
