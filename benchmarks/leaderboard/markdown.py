@@ -66,7 +66,8 @@ def _row(row: Row, names: Sequence[str]) -> list[str]:
     state = "bound" if row.unranked == "bound" else content["state"]
     return [
         rank,
-        *(_text(told[name]) for name in ("policy", "agent", "train_engine", "eval_engine")),
+        _text(told["policy"]) + "".join(f", {_text(name)} {_text(value)}" for name, value in row.apart.items()),
+        *(_text(told[name]) for name in ("agent", "train_engine", "eval_engine")),
         shown,
         *(_value(sets[name]["em"]) for name in names),
         *(_value(macro[name]) for name in ("f1", "containment")),
@@ -142,7 +143,7 @@ def _points(difference: Mapping[str, Any] | None) -> str:
 def _number(value: float | None) -> str:
     """Examples.
 
-    >>> _number(None), _number(0.0), _number(2.345), _number(1234.5)
+    >>> _number(None), _number(0.0), _number(2.344), _number(1234.4)
     ('–', '0', '2.34', '1,234')
     """
     if value is None:

@@ -21,6 +21,7 @@ from benchmarks.leaderboard.comparing import comparable, notes, questions_key
 from benchmarks.leaderboard.gap import Gap, find_gaps
 from benchmarks.leaderboard.pairs import MACRO, Scores, paired_by_set
 from benchmarks.leaderboard.records import Record
+from benchmarks.leaderboard.slugs import IDENTITY_SETTINGS
 
 __all__ = ["ALPHA", "BOUNDS", "Group", "Row", "group_records"]
 
@@ -46,6 +47,7 @@ class Row:
         gap: `closed_book`, `simulated` and `real`: `{"value", "ci", "slug"}` of the record of that kind that it is held
             against, itself among them; `gap` (real less simulated) and `gain` (real less closed-book): `{"value", "ci",
             "p"}`. Only what there are records for; None if of none.
+        apart: The settings that tell it from rows of the same policy, train engine and eval engine; empty without such.
     """
 
     record: Record
@@ -53,6 +55,7 @@ class Row:
     unranked: str | None
     tie: Mapping[str, Any] | None
     gap: Mapping[str, Any] | None
+    apart: Mapping[str, Any]
 
     @property
     def slug(self) -> str:
@@ -111,6 +114,7 @@ def _group(suite: str, key: tuple[tuple[str, str], ...], records: Sequence[Recor
                 unranked=reasons[record.slug],
                 tie=_tie(pairs.get((above.slug, record.slug))) if above and reasons[record.slug] is None else None,
                 gap=_gap_of(record.slug, gaps.get(record.slug)),
+                apart=_apart(record, records),
             )
         )
     sets = [{name: value for name, value in each.items() if name != "metrics"} for each in records[0].content["sets"]]
@@ -176,6 +180,12 @@ def _gap_of(slug: str, gap: Gap | None) -> dict[str, Any] | None:
         if test is not None and test["difference"] is not None:
             told[name] = _rounded({"value": test["difference"], "ci": test["ci"], "p": test["p"]})
     return told
+
+
+def _apart(record: Record, records: Sequence[Record]) -> dict[str, Any]:
+    kin = [each.content["settings"] for each in records if each.content["row"] == record.content["row"]]
+    own = record.content["settings"]
+    return {name: own[name] for name in IDENTITY_SETTINGS if any(each[name] != own[name] for each in kin)}
 
 
 def _rounded(value: Any) -> Any:

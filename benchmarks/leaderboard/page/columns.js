@@ -53,7 +53,8 @@ function setting(key, label, title) {
 }
 
 function columnsOf(group) {
-  const sets = group.sets.map((set) => ({
+  const several = group.sets.length > 1 ? group.sets : []; // of a single set, the mean says all
+  const sets = several.map((set) => ({
     key: "em:" + set.name,
     label: clip(set.name, 24),
     title: "Exact match on " + clip(set.name, 80),

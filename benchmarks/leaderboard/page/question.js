@@ -1,7 +1,8 @@
 // One question: what one or two rows made of it, with who wrote each part of the transcript.
 
 const WRITERS = { prompt: "prompt", policy: "policy", environment: "environment" };
-const TAG = /(<\/?(?:think|search|answer|information|begin_search_query|end_search_query)>)/;
+const TAG = /(<\/?(?:think|search|answer|information)>|<\|(?:begin|end)_search_(?:query|result)\|>)/;
+const BROUGHT = /<information>|^\s*Doc 1:|^\s*No documents were found/i;
 const MOST_CHARACTERS = 20000;
 
 function questionView(group, opened) {
@@ -117,15 +118,27 @@ function transcript(row, episode) {
 
 // A search stands before the documents that it brought, where the transcript tells these apart; else all stand first.
 function parts(episode) {
-  const brought = (segment) => segment[0] === "environment" && /<information>/i.test(segment[1]);
-  const isPaired = episode.segments.filter(brought).length === episode.searches.length;
+  const segments = joined(episode.segments);
+  const brought = ([provenance, text]) => provenance === "environment" && BROUGHT.test(text);
+  const isPaired = segments.filter(brought).length === episode.searches.length;
   let next = 0;
-  const shown = episode.segments.flatMap((segment) => [
+  const shown = segments.flatMap((segment) => [
     isPaired && brought(segment) ? searchCard(episode.searches[next], (next += 1)) : null,
     segmentCard(segment[0], segment[1]),
   ]);
   const first = isPaired ? [] : episode.searches.map((search, index) => searchCard(search, index + 1));
   return make("div", { class: "parts" }, first, shown);
+}
+
+// A prompt is put together of pieces; whoever reads it wants the whole.
+function joined(segments) {
+  const whole = [];
+  for (const [provenance, text] of segments) {
+    const last = whole.at(-1);
+    if (provenance === "prompt" && last && last[0] === "prompt") last[1] += text;
+    else whole.push([provenance, text]);
+  }
+  return whole;
 }
 
 function segmentCard(provenance, text) {

@@ -110,6 +110,9 @@ function engines(row) {
     make("span", { class: "kind " + (ENGINE_KINDS[row.kind] || "mixed") }),
     told(row.eval, 40),
     row.train && row.train !== "none" ? [" · trained on ", told(row.train, 40)] : null,
+    Object.entries(row.apart).map(
+      ([name, value]) => " · " + name.replaceAll("_", " ") + " " + clip(value === null ? "–" : value, 20),
+    ),
   ];
 }
 

@@ -82,7 +82,14 @@ def _board(groups: Sequence[Group], published: Sequence[PublishedRow]) -> dict[s
 
 
 def _row(row: Row) -> dict[str, Any]:
-    placed = {"slug": row.slug, "rank": row.rank, "unranked": row.unranked, "tie": row.tie, "gap": row.gap}
+    placed = {
+        "slug": row.slug,
+        "rank": row.rank,
+        "unranked": row.unranked,
+        "tie": row.tie,
+        "gap": row.gap,
+        "apart": row.apart,
+    }
     return placed | {"record": row.record.content}
 
 

@@ -76,5 +76,14 @@ def test_the_gap_holds_each_row_against_its_kin_on_the_other_kinds(tmp_path: Pat
         assert gap["gain"]["ci"][0] > 0
 
 
+def test_rows_that_only_settings_tell_apart_say_which(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        made_record(tmp_path, policy="twin", sets=SETS, seed=seed, settings={"temperature": 0.5})
+    made_record(tmp_path, policy="single", sets=SETS)
+    (group,) = groups_of(tmp_path)
+    told = {row.slug: (row.record.content["row"]["policy"], dict(row.apart)) for row in group.rows}
+    assert sorted(told.values(), key=str) == [("single", {}), ("twin", {"seed": 0}), ("twin", {"seed": 1})]
+
+
 def test_no_records_are_no_groups(tmp_path: Path) -> None:
     assert groups_of(tmp_path / "nothing") == []
