@@ -2,8 +2,8 @@
 
 Source: chain-of-thought prompting (Wei et al. 2022, arXiv 2201.11903), without examples (Kojima et al. 2022, arXiv
 2205.11916): the baseline "CoT" of ZeroSearch (arXiv 2505.04588) and Search-R1 (arXiv 2503.09516), neither of which
-publishes its prompt. Ours asks for the answer on a last line of its own, with one example of the form; a model that hasn't written one is asked for
-it once more, as Kojima et al. do in any case.
+publishes its prompt. Ours asks for the answer on a last line of its own, with one example of the form; a model that
+hasn't written one is asked for it once more, as Kojima et al. do in any case.
 """
 
 from __future__ import annotations

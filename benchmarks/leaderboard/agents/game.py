@@ -27,6 +27,9 @@ from zs_env.types import SearchRequest, SearchResult
 
 __all__ = ["Game"]
 
+_BEGINNING_TOKENS = 16
+"""Room for what a model's text begins with."""
+
 _TAGS = re.compile(r"</?(?:think|search|answer|information)>")
 
 
@@ -46,7 +49,7 @@ class Game:
         seed: The run's seed.
 
     Attributes:
-        question: The question's text, escaped.
+        question: The question's text; a template's slot `{question}` takes it escaped.
     """
 
     def __init__(
@@ -58,7 +61,8 @@ class Game:
         rollout: RolloutSettings,
         seed: int,
     ) -> None:
-        self.question = render_prompt("{question}", task.question.question)
+        self.question = task.question.question
+        self._escaped = render_prompt("{question}", self.question)
         self._task, self._table, self._rollout, self._seed = task, table, rollout, seed
         self._settings = episode_settings
         self._episode = Episode(
@@ -87,20 +91,21 @@ class Game:
         """How many searches may follow, if the last action is to be the answer."""
         return 0 if self._episode.done else max(self._settings.max_turns - self._episode.num_turns - 1, 0)
 
-    def talk(self, template: str, /, **values: str) -> Talk:
+    def talk(self, template: str, /, *, begin: str = "", **values: str) -> Talk:
         """Begin a conversation with the model.
 
         Args:
             template: The user's message, or what a base model is to continue. `{question}` is the question; the slot
                 `{documents}` holds text of the environment.
+            begin: What the model's own text is to begin with; on a server, what the user's message ends with.
             values: What is laid into other slots.
 
         Raises:
             GameOver: The prompt doesn't fit the budget.
         """
         key = (*self._task.key, len(self._talks))
-        parts = fill(template, {"question": self.question, **values})
-        talk = Talk(parts, table=self._table, notes=self._notes, rollout=self._rollout, key=key)
+        parts = fill(template, {"question": self._escaped, **values})
+        talk = Talk(parts, table=self._table, notes=self._notes, rollout=self._rollout, key=key, begin=begin)
         self._talks.append(key)
         return talk
 
@@ -128,7 +133,7 @@ class Game:
         result = await self._table.search(request)
 
         def fits(block: str) -> bool:
-            return self._fits(fill(within, {"question": self.question, **values, DOCUMENTS: _inside(block)}), into)
+            return self._fits(fill(within, {"question": self._escaped, **values, DOCUMENTS: _inside(block)}), into)
 
         try:
             step = self._episode.observe(result, fits=fits)
@@ -143,7 +148,7 @@ class Game:
         text = "".join(part for _, part in parts)
         if into is not None:
             return into.has_room(text, searches_left=self.searches_left)
-        needed = len(self._table.codec.encode_first(text)) + self._rollout.max_new_tokens
+        needed = len(self._table.codec.encode_first(text)) + _BEGINNING_TOKENS + self._rollout.max_new_tokens
         return needed <= self._rollout.max_episode_tokens
 
     def answer(self, text: str | None) -> None:

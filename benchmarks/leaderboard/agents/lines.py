@@ -8,7 +8,11 @@ from benchmarks.leaderboard.agents.talk import Talk
 
 __all__ = ["boxed", "first_line", "labelled", "without_thoughts", "write_line"]
 
-_LABEL = re.compile(r"^\W*(?:the\s+)?(?:final\s+|short\s+)?answer(?:\s+is)?\s*[*_]*\s*:\s*", re.IGNORECASE)
+_LABEL = re.compile(
+    r"^\W*(?:so,?\s+|therefore,?\s+)?(?:the\s+)?(?:final\s+|short\s+|correct\s+)?answer"
+    r"(?:\s+to\s+(?:this|the|your)\s+question)?(?:\s*[*_]*:|\s+is\b:?)\s*",
+    re.IGNORECASE,
+)
 _MARKS = "*_`# \t"
 _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 _BOXED = "\\boxed{"
@@ -31,6 +35,8 @@ def first_line(text: str) -> str | None:
     Examples:
         >>> first_line("\n**Answer:** Paris\nIt is the capital.")
         'Paris'
+        >>> first_line("The answer to this question is: Paris.")
+        'Paris.'
         >>> first_line(" \n") is None
         True
     """
@@ -42,7 +48,7 @@ def first_line(text: str) -> str | None:
 
 
 def labelled(text: str) -> str | None:
-    r"""What follows the last label `Answer:` that begins a line.
+    r"""What follows the last label that begins a line: `Answer:`, or words like "the answer is".
 
     Examples:
         >>> labelled("Step 1: look. Step 2: think.\nFinal answer: **Paris**\n")

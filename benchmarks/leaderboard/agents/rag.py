@@ -9,7 +9,7 @@ line, as `direct` does, so that the two differ by the documents alone.
 from __future__ import annotations
 
 from benchmarks.leaderboard.agents.base import AgentSpec, hash_of
-from benchmarks.leaderboard.agents.direct import EXAMPLES
+from benchmarks.leaderboard.agents.direct import BEGIN, EXAMPLES
 from benchmarks.leaderboard.agents.direct import PROMPT as WITHOUT_DOCUMENTS
 from benchmarks.leaderboard.agents.game import Game
 from benchmarks.leaderboard.agents.lines import first_line, write_line
@@ -20,15 +20,18 @@ PROMPT = (
     "Answer the question with a name, a date, a number or a few words. Write the answer alone, no sentence and no "
     "explanation. Documents come before it, some of which may be of no use.\n\n"
     + EXAMPLES
-    + "{documents}\n\nQuestion: "
-    "{question}\nAnswer:"
+    + "{documents}\n\nQuestion: {question}"
 )
 
 
 async def play(game: Game) -> None:
     """A search, and one line; without a search that is allowed, as `direct`."""
     documents = await game.search(game.question, within=PROMPT)
-    talk = game.talk(WITHOUT_DOCUMENTS) if documents is None else game.talk(PROMPT, documents=documents)
+    talk = (
+        game.talk(WITHOUT_DOCUMENTS, begin=BEGIN)
+        if documents is None
+        else game.talk(PROMPT, documents=documents, begin=BEGIN)
+    )
     game.answer(first_line(await write_line(talk)))
 
 

@@ -40,15 +40,21 @@ class Notes:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self._draws = draws
+        self._is_new = True
 
     def seed(self) -> int:
         """The seed of the next call."""
         return int(self._draws.integers(2**63))
 
+    def begin(self) -> None:
+        """Another talk begins."""
+        self._is_new = True
+
     def add(self, provenance: Provenance, text: str) -> None:
-        """Add to the transcript; what one writer says in a row is one segment."""
-        if self.segments and self.segments[-1].provenance == provenance != "prompt":
+        """Add to the transcript; what one writer says in a row is one segment of a talk."""
+        if text and not self._is_new and self.segments[-1].provenance == provenance:
             text = self.segments.pop().text + text
+        self._is_new = self._is_new and not text
         if text:
             self.segments.append(Segment(provenance, text))
 
@@ -88,6 +94,7 @@ class Talk:
         notes: Notes,
         rollout: RolloutSettings,
         key: ConversationKey,
+        begin: str = "",
     ) -> None:
         self.ended: FinishReason = "stop"
         self.num_written = 0
@@ -95,12 +102,14 @@ class Talk:
         self._table, self._notes, self._rollout, self._key = table, notes, rollout, key
         text = "".join(part for _, part in parts)
         self._ids = table.codec.encode_first(text)
+        if begin and not table.codec.use_chat_template:  # there it is the end of the prompt
+            begin = "\n" + begin
+        self._ids.extend(table.codec.encode(begin) if begin else [])
         self._check_prompt()
         before, after = table.codec.around_first()
-        notes.add("prompt", before)
-        for name, part in parts:
+        notes.begin()
+        for name, part in [(None, before), *parts, (None, after), (None, begin)]:
             notes.add("environment" if name == DOCUMENTS else "prompt", part)
-        notes.add("prompt", after)
 
     @property
     def key(self) -> ConversationKey:

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 
 from agents.samplers.base import FinishReason
 from benchmarks.leaderboard.agents.game import Game
-from benchmarks.leaderboard.agents.lines import boxed, labelled
+from benchmarks.leaderboard.agents.lines import boxed, first_line, labelled, write_line
 from benchmarks.leaderboard.agents.talk import Talk
 
-__all__ = ["BEGIN_QUERY", "END_QUERY", "RESULT", "find_query", "play_with_searches", "without_controls"]
+__all__ = ["BEGIN_QUERY", "END_QUERY", "FINAL", "RESULT", "find_query", "play_with_searches", "without_controls"]
 
 BEGIN_QUERY, END_QUERY = "<|begin_search_query|>", "<|end_search_query|>"
 RESULT = "\n\n<|begin_search_result|>\n{documents}\n<|end_search_result|>\n\n"
@@ -21,6 +21,10 @@ RESULT = "\n\n<|begin_search_result|>\n{documents}\n<|end_search_result|>\n\n"
 
 NO_MORE = "No more searches are allowed. Answer with what you know."
 AGAIN = "This query was searched before; its result stands above."
+
+_BOX = "\\boxed{"
+FINAL = f"\n\nFinal answer: {_BOX}"
+"""What is laid down for a model that stopped without an answer."""
 
 _MAX_REFUSALS = 2
 _CONTROL = re.compile(r"<\|(?:begin|end)_search_(?:query|result)\|>")
@@ -57,10 +61,19 @@ def without_controls(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
+async def _asked_for(game: Game, talk: Talk) -> str | None:
+    """The answer of a model that stopped without one, which is an invalid action: its beginning is laid down for it."""
+    game.invalid()
+    talk.insert(FINAL)
+    text = await write_line(talk)
+    return boxed(_BOX + text) or first_line(text)
+
+
 async def play_with_searches(game: Game, talk: Talk, search: Search) -> None:
     """Let the model write; search when it calls for that; take its answer when it stops calling.
 
     A query of before and one too many are told so in place of a result; a model that goes on asking ends unanswered.
+    One that stops without an answer is asked for it.
     """
     asked: set[str] = set()
     said, refusals = "", 0
@@ -69,8 +82,8 @@ async def play_with_searches(game: Game, talk: Talk, search: Search) -> None:
         said += text
         query = find_query(text, talk.ended)
         if query is None:
-            # From the last text alone first: an example that it began with is no answer.
-            game.answer(boxed(text) or labelled(text) or boxed(said))
+            # From the last text first: what it tried before it searched again is no answer.
+            game.answer(boxed(text) or labelled(text) or boxed(said) or await _asked_for(game, talk))
             return
         found = AGAIN if query in asked else await search(game, talk, said, query)
         if found is None or query in asked:
