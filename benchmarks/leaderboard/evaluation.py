@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from benchmarks.leaderboard.agents import AgentSpec
 from benchmarks.leaderboard.engines import BoardEngine
 from benchmarks.leaderboard.environment import describe_git, describe_packages
 from benchmarks.leaderboard.episodes import PlayedEpisode
+from benchmarks.leaderboard.judging import AnswerJudge, agreement, judge_episodes, told
 from benchmarks.leaderboard.keeping import KEPT, KeptEpisodes, check_unfinished, settings_of
 from benchmarks.leaderboard.metrics import macro, measure_set
 from benchmarks.leaderboard.playing import BoardPlayer, BoardTask, TokenCount, play_questions
@@ -32,10 +33,7 @@ from zs_env.errors import ConfigError
 from zs_env.tuning.keeping import differences
 from zs_env.types import SearchEngine
 
-__all__ = ["Evaluation", "Judge", "RunSettings"]
-
-Judge = Callable[[Sequence[PlayedEpisode]], list[PlayedEpisode]]
-"""Gives episodes with verdicts."""
+__all__ = ["Evaluation", "RunSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +75,7 @@ class Evaluation:
         sets: The questions.
         settings: What the command says.
         replay: The folder of replies, if there is one.
-        judge: Who judges answers, if anybody; and what a record says of it.
+        judge: Who judges answers, if anybody.
     """
 
     agent: AgentSpec
@@ -87,7 +85,7 @@ class Evaluation:
     sets: Sequence[LoadedSet]
     settings: RunSettings
     replay: Replay | None = None
-    judge: tuple[Judge, Mapping[str, Any]] | None = None
+    judge: AnswerJudge | None = None
 
     @property
     def name(self) -> str:
@@ -131,7 +129,7 @@ class Evaluation:
                 return None, stopped
             content["replayed"] = None if part is None else part.record()
             content["model"] = self._model  # a server may have said more of itself
-            record = self._write(content, kept.episodes, kept.seconds, stopped)
+            record = self._write(content, kept.episodes, kept.seconds, stopped, before)
             if record.is_complete:
                 kept.path.unlink()
             return record, stopped
@@ -178,7 +176,7 @@ class Evaluation:
                 "temperature": settings.temperature,
                 "concurrency": settings.concurrency,
                 "tokens": self._tokens,
-                "judge": None if self.judge is None else dict(self.judge[1]),
+                "judge": None if self.judge is None else self.judge.record(),
                 "prices": settings.prices.record(),
             },
             "agent": {
@@ -234,26 +232,37 @@ class Evaluation:
         episodes: Sequence[PlayedEpisode],
         seconds: float,
         stopped: BaseException | None,
+        before: Record | None,
     ) -> Record:
         why = _why_partial(episodes, self._num_questions, stopped)
         where = {"machine": describe_machine(), "packages": describe_packages(), "git": describe_git()}
         whole = {**content, **where, "seconds": seconds, "state": "partial" if why else "complete", "why_partial": why}
-        return self._measured(whole, episodes)
+        return self._measured(whole, episodes, None if before is None else before.content["settings"]["judge"])
 
     def _measure_again(self, before: Record, now: Mapping[str, Any]) -> Record:
         """A complete record, with this command's prices and judge; itself if these are the same."""
-        told = {name: now["settings"][name] for name in ("prices", "judge")}
-        if self.judge is None:
-            told["judge"] = before.content["settings"]["judge"]  # verdicts that are there stay
-        if told == {name: before.content["settings"][name] for name in told}:
+        past = before.content["settings"]
+        new = {"prices": now["settings"]["prices"], "judge": now["settings"]["judge"] or past["judge"]}
+        if new == {name: past[name] for name in new} and not self._waits_for_verdicts(before):
             return before
-        content = {**before.content, "settings": {**before.content["settings"], **told}}
-        return self._measured(content, before.episodes())
+        content = {**before.content, "settings": {**past, **new}}
+        return self._measured(content, before.episodes(), past["judge"])
 
-    def _measured(self, content: Mapping[str, Any], episodes: Sequence[PlayedEpisode]) -> Record:
+    def _waits_for_verdicts(self, record: Record) -> bool:
+        return self.judge is not None and bool(agreement(record.episodes())["no_verdict"])
+
+    def _measured(
+        self, content: Mapping[str, Any], episodes: Sequence[PlayedEpisode], judged_by: Mapping[str, Any] | None
+    ) -> Record:
+        """Write the record with its figures; `judged_by` gave the verdicts that episodes have already."""
         if self.judge is not None:
-            say(f"{self.name}: a judge reads {len(episodes)} answers.")
-            episodes = self.judge[0](episodes)
+            say(f"{self.name}: a judge reads the answers to {len(episodes)} questions.")
+            episodes = judge_episodes(
+                episodes, self.judge, kept_from=judged_by, say=lambda line: say(f"{self.name}: {line}")
+            )
+            say(f"{self.name}: {told(episodes)}.")
+        elif content["settings"]["judge"] is None:
+            episodes = [replace(episode, judged=None) for episode in episodes]
         costs = costs_of(episodes, self.settings.prices, seconds=content["seconds"])
         sets = by_set(content, episodes)
         whole = {

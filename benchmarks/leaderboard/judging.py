@@ -38,6 +38,7 @@ __all__ = [
     "judge_prompt",
     "load_judge",
     "parse_verdict",
+    "told",
 ]
 
 PROMPT = """\
@@ -121,12 +122,12 @@ class AnswerJudge:
     def record(self) -> dict[str, Any]:
         """What verdicts depend on, in plain JSON types, without addresses, paths and secrets."""
         identity = self.model.identity
-        name = str(identity["name"])
+        name = str(identity.pop("name"))
         if name.endswith(".gguf"):
             name = PurePath(name).name
         kept = ("max_asks", "max_answer_chars", "max_accepted", "seed")
         prompt = hashlib.sha256(PROMPT.encode()).hexdigest()[:16]
-        return {**identity, "name": name, "prompt": prompt} | {each: getattr(self.settings, each) for each in kept}
+        return {"model": name, **identity, "prompt": prompt} | {each: getattr(self.settings, each) for each in kept}
 
     def close(self) -> None:
         """Let go of the model."""
@@ -232,6 +233,18 @@ def agreement(episodes: Iterable[PlayedEpisode]) -> dict[str, Any]:
         "exact_only": pairs[False, True],
         "no_verdict": len(answered) - total,
     }
+
+
+def told(episodes: Iterable[PlayedEpisode]) -> str:
+    """What to say of a judge's verdicts."""
+    found = agreement(episodes)
+    if not found["n"]:
+        return f"the judge gave no verdict on {found['no_verdict']} answers"
+    return (
+        f"the judge agrees with exact match on {found['agree']:.0%} of {found['n']} answers (right for it alone: "
+        f"{found['judge_only']}, exact matches that it calls wrong: {found['exact_only']}, without a verdict: "
+        f"{found['no_verdict']})"
+    )
 
 
 def judge_prompt(episode: PlayedEpisode, settings: JudgeSettings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks.leaderboard.judging import add_judge_flags
 from benchmarks.leaderboard.places import FRESH, shown
 from benchmarks.leaderboard.playing import add_board_player_flags
 from benchmarks.leaderboard.suites import SUITES
@@ -55,6 +56,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_search(parser)
     _add_episodes(parser)
     _add_counting(parser)
+    _add_judge(parser)
     _add_keeping(parser)
     parser.set_defaults(run=_run)
 
@@ -127,6 +129,11 @@ def _add_counting(parser: argparse.ArgumentParser) -> None:
     add("--price-in", type=float, metavar="X", help="of a million tokens that the model reads")
     add("--price-out", type=float, metavar="X", help="of a million tokens that it writes")
     add("--price-per-1000-searches", type=float, metavar="X", help="of 1,000 searches")
+
+
+def _add_judge(parser: argparse.ArgumentParser) -> None:
+    told = "A language model that says whether answers mean a golden one; a column beside exact match, which ranks."
+    add_judge_flags(parser.add_argument_group("a judge", told).add_argument)
 
 
 def _add_keeping(parser: argparse.ArgumentParser) -> None:

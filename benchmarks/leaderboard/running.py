@@ -12,6 +12,7 @@ from agents.interrupts import StopSignals
 from benchmarks.leaderboard.agents import AgentSpec, find_agent
 from benchmarks.leaderboard.engines import BoardEngine, closed_book, engines_of
 from benchmarks.leaderboard.evaluation import Evaluation, RunSettings
+from benchmarks.leaderboard.judging import AnswerJudge, load_judge
 from benchmarks.leaderboard.playing import BoardPlayer, load_board_player
 from benchmarks.leaderboard.prices import Prices
 from benchmarks.leaderboard.progress import say
@@ -24,6 +25,8 @@ from zs_env.errors import ConfigError, ServiceError, ZeroSearchError
 from zs_env.files import write_json
 
 __all__ = ["load_questions_of", "run"]
+
+_JUDGED_TOGETHER = 16
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,6 +46,9 @@ def run(options: argparse.Namespace) -> int:
         if options.replay is not None:
             board.replay = Replay(options.replay, only=options.replay_only)
             closing.callback(board.replay.close)
+        board.judge = load_judge(options, seed=options.seed, concurrency=min(options.concurrency, _JUDGED_TOGETHER))
+        if board.judge is not None:
+            closing.callback(board.judge.close)
         try:
             for agent in agents:
                 board.play(agent, engines, options)
@@ -63,12 +69,14 @@ class _Board:
 
     Attributes:
         replay: The folder of replies, if there is one.
+        judge: Who judges answers, if anybody.
         records: Those that were made.
         errors: What went wrong.
     """
 
     def __init__(self, settings: RunSettings, suite: Suite, sets: Sequence[LoadedSet]) -> None:
         self.replay: Replay | None = None
+        self.judge: AnswerJudge | None = None
         self.records: list[Record] = []
         self.errors: list[str] = []
         self._settings, self._suite, self._sets = settings, suite, sets
@@ -100,6 +108,7 @@ class _Board:
             sets=self._sets,
             settings=self._settings,
             replay=self.replay,
+            judge=self.judge,
         )
         try:
             record, stopped = evaluation.run()

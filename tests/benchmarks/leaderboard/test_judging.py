@@ -19,6 +19,7 @@ from benchmarks.leaderboard.judging import (
     judge_prompt,
     load_judge,
     parse_verdict,
+    told,
 )
 from tests.zs_env.engines.fault_server import Do, FaultServer, Seen, as_json, closed_port, say
 from zs_env.engines.llm import ChatClient, ClientSettings
@@ -124,7 +125,7 @@ def test_verdicts_of_the_same_judge_are_kept_and_anothers_are_not() -> None:
         mine = judge_at(server.base_url).record()
         kept = judge_episodes(episodes, judge_at(server.base_url), kept_from=mine)
         assert not server.chats
-        anew = judge_episodes(episodes, judge_at(server.base_url), kept_from=mine | {"name": "another"})
+        anew = judge_episodes(episodes, judge_at(server.base_url), kept_from=mine | {"model": "another"})
         assert len(server.chats) == 2
     assert [each.judged for each in kept] == [True, True, False]
     assert [each.judged for each in anew] == [False, False, True]
@@ -210,12 +211,12 @@ def test_failures_are_counted_and_end_nothing() -> None:
 
 
 def test_a_server_that_is_away_is_given_up() -> None:
-    told: list[str] = []
+    said: list[str] = []
     judge = judge_at(f"http://127.0.0.1:{closed_port()}/v1", concurrency=1, max_failures_in_a_row=3)
-    judged = judge_episodes([played(f"city {index}", index) for index in range(10)], judge, say=told.append)
+    judged = judge_episodes([played(f"city {index}", index) for index in range(10)], judge, say=said.append)
     assert [each.judged for each in judged] == [None] * 10
     assert (judge.num_asked, judge.failures.total(), judge.num_skipped) == (0, 3, 7)
-    (line,) = told
+    (line,) = said
     assert line.startswith("the judge was given up after 3 failed requests in a row")
 
 
@@ -231,6 +232,11 @@ def test_agreement_is_of_answers_with_a_verdict() -> None:
     ]
     assert agreement(episodes) == {"n": 4, "agree": 0.5, "judge_only": 1, "exact_only": 1, "no_verdict": 1}
     assert agreement([])["agree"] is None
+    assert told(episodes) == (
+        "the judge agrees with exact match on 50% of 4 answers (right for it alone: 1, exact matches that it calls "
+        "wrong: 1, without a verdict: 1)"
+    )
+    assert told([played("Nice")]) == "the judge gave no verdict on 1 answers"
 
 
 def options(*flags: str) -> argparse.Namespace:
@@ -244,7 +250,7 @@ def test_the_flags_name_a_judge_or_none() -> None:
     judge = load_judge(options("--judge-url", "http://judges.example:1/v1", "--judge-model", "big"), seed=3)
     assert judge is not None
     record = judge.record()
-    assert (record["name"], record["temperature"], record["seed"]) == ("big", 0.0, 3)
+    assert (record["model"], record["temperature"], record["seed"]) == ("big", 0.0, 3)
     assert not [word for word in ("host", "pass", "http") if word in json.dumps(record)]
     with pytest.raises(ConfigError, match="--judge-url must be the address"):
         load_judge(options("--judge-model", "big"))
@@ -253,7 +259,7 @@ def test_the_flags_name_a_judge_or_none() -> None:
 def test_a_record_says_no_folder() -> None:
     judge = judge_at("http://127.0.0.1:1/v1")
     model = AskedModel(backend=judge.model.backend, name="/home/me/judge.gguf", temperature=0.0, max_tokens=8)
-    assert AnswerJudge(model=model).record()["name"] == "judge.gguf"
+    assert AnswerJudge(model=model).record()["model"] == "judge.gguf"
 
 
 @pytest.mark.parametrize("change", [{"max_asks": 0}, {"max_accepted": 0}, {"concurrency": 0}, {"seed": -1}])
