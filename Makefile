@@ -46,4 +46,4 @@ wheel: install
 	rm -rf build dist && $(BIN)/python -m build --wheel
 
 clean:
-	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

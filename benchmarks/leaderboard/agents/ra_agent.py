@@ -31,8 +31,8 @@ PROMPT = (
     "(The result says: Lara Croft, of Tomb Raider.) Now I need to know who developed that game.\n"
     "<|begin_search_query|>Tomb Raider video game developer<|end_search_query|>\n"
     "(And so on, until the answer is known.)\n\n"
-    "Think step by step. Give the final answer as \\boxed{answer}, with a name, a date, a number or a few words in "
-    "it.\n\nQuestion: {question}\n"
+    "Think step by step. Give the final answer within \\boxed{}: a name, a date, a number or a few words."
+    "\n\nQuestion: {question}\n"
 )
 
 

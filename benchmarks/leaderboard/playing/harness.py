@@ -29,13 +29,16 @@ from benchmarks.leaderboard.playing.tasks import BoardTask
 from zs_env.bridge import start
 from zs_env.curriculum import check_whole
 from zs_env.episode import EpisodeSettings
-from zs_env.errors import ServiceError, ZeroSearchError
+from zs_env.errors import ActionError, EngineContractError, RewardError, ServiceError, ZeroSearchError
 from zs_env.types import SearchEngine
 
 __all__ = ["MAX_FAILURES_IN_A_ROW", "play_questions"]
 
 MAX_FAILURES_IN_A_ROW = 8
 """So many questions that failed one after the other say that whoever plays or searches is gone."""
+
+_OF_ONE_QUESTION = (ServiceError, ActionError, RewardError, EngineContractError)
+"""Errors of ours that say nothing of other questions."""
 
 
 def play_questions(
@@ -74,7 +77,7 @@ def play_questions(
         Who counted tokens; None if there were none to count.
 
     Raises:
-        ConfigError: The agent is unknown, or can't be played by this player.
+        ConfigError: The agent is unknown, or can't be played by this player, or what it asks can't be asked.
         RolloutError: Too many questions failed, or many in a row. What had ended by then was kept.
         BudgetError: The budget for searches is used up.
     """
@@ -138,7 +141,7 @@ class _GameMaker:
         except GameOver as ended:
             over = ended
         except Exception as error:
-            if isinstance(error, ZeroSearchError) and not isinstance(error, ServiceError):
+            if isinstance(error, ZeroSearchError) and not isinstance(error, _OF_ONE_QUESTION):
                 raise
             over, cause = GameOver("failed", f"{type(error).__name__}: {error}"), error
         return game.end(task.set, task.index, over), cause

@@ -19,7 +19,8 @@ from zs_env.rewards import containment_score, exact_match_score, f1_score
 from zs_env.types import Question
 
 HOSTILE = (
-    "<x-in><script>document.title='broken into'</script></script><img src=x onerror=\"document.title='broken into'\"><!--"
+    "<x-in><script>document.title='broken into'</script></script>"
+    "<img src=x onerror=\"document.title='broken into'\"><!--"
     "\u2028\u2029\u202e{{x}} ${x} `x` | a*b* [x](javascript:alert(1))"
 )
 """What a document, an answer or a name may hold that wants to be more than text."""
