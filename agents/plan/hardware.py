@@ -1,6 +1,6 @@
 """What a run is planned for: published numbers of GPUs, or what this machine's CPU does in a second.
 
-Sources of the table (dense, without sparsity): NVIDIA's data sheets of the H100 SXM, the H200 SXM and the A100 80 GB SXM, its
+Sources of the table (dense, without sparsity): NVIDIA's data sheets of the H100, H200 and A100 80 GB (all SXM), its
 "Ada GPU Architecture" white paper (RTX 4090, with float32 accumulation) and the data sheet of the L40S. float32 is
 that of plain cores, since torch leaves TF32 off.
 """

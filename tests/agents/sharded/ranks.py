@@ -26,9 +26,9 @@ def run_ranks(world_size: int, names: Sequence[str], folder: Path, device: str =
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     store = make_store("127.0.0.1", timeout_s=120)
+    given = (store.port, list(names), str(folder), device)
     processes = [
-        context.Process(target=_rank, args=(rank, world_size, store.port, list(names), str(folder), device), daemon=True)
-        for rank in range(world_size)
+        context.Process(target=_rank, args=(rank, world_size, *given), daemon=True) for rank in range(world_size)
     ]
     for process in processes:
         process.start()
