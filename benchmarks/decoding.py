@@ -50,7 +50,8 @@ def measure(
     """
     from agents.devices import resolve_device
     from agents.plan import find_shape
-    from agents.plan.memory import Precision, cache_bytes_per_token
+    from agents.plan.memory import cache_bytes_per_token
+    from agents.plan.settings import Precision
     from agents.runs import describe_machine
     from agents.samplers.base import GenerationRequest, SamplingSettings
     from benchmarks.random_models import random_policy
