@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -189,7 +190,9 @@ class KeptBatch:
             self._forward(tokens[:, None].tolist())
             return
         if self._step is None:
-            self._step = RecordedStep(self._one_token, len(tokens), self._recorder)
+            # Not a method of this object, which would then hold itself, and with it all states, until it is collected.
+            compute = partial(_one_token, self._model, self._cache_name, self._states)
+            self._step = RecordedStep(compute, len(tokens), self._recorder)
         self._logits = self._step(tokens[:, None], self._lengths[:, None])
         self._lengths = self._lengths + 1
 
@@ -236,28 +239,41 @@ class KeptBatch:
         if width > 1 or int(self._lengths.min()) < longest:
             mask = (torch.arange(longest) <= places[:, :, None])[:, None].to(device)  # [B, 1, W, L]
         writes = places.masked_fill(is_padding, self._states.shape[4] - 1).to(device)
-        self._logits = self._compute(ids.to(device), places.to(device), writes, mask, longest)
+        self._logits = _logits_of(
+            self._model, self._cache_name, self._states, ids.to(device), places.to(device), writes, mask, longest
+        )
 
-    def _one_token(self, ids: Tensor, places: Tensor) -> Tensor:
-        """[B, V] of ids and places [B, 1], over all the room that there is."""
-        room = self._states.shape[4] - 1
-        seen = torch.arange(room, device=places.device) <= places[:, :, None]  # [B, 1, C]
-        return self._compute(ids, places, places, seen[:, None], room)
 
-    def _compute(self, ids: Tensor, places: Tensor, writes: Tensor, mask: Tensor | None, length: int) -> Tensor:
-        """[B, V]: the logits after the last of ids [B, W], which are written and see the first `length` tokens."""
-        cache = DynamicCache(config=self._model.config)
-        owners = torch.arange(len(ids), device=ids.device)[:, None]  # [B, 1]
-        cache.layers = [_KeptLayer(states, owners, writes, length) for states in self._states]
-        logits: Tensor = self._model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=places,
-            use_cache=True,
-            logits_to_keep=1,
-            **{self._cache_name: cache},
-        ).logits[:, -1]
-        return logits
+def _one_token(model: Any, cache_name: str, states: Tensor, ids: Tensor, places: Tensor) -> Tensor:
+    """[B, V] of ids and places [B, 1], over all the room that rows have in states [M, 2, B, K, C + 1, D]."""
+    room = states.shape[4] - 1
+    seen = torch.arange(room, device=places.device) <= places[:, :, None]  # [B, 1, C]
+    return _logits_of(model, cache_name, states, ids, places, places, seen[:, None], room)
+
+
+def _logits_of(
+    model: Any,
+    cache_name: str,
+    states: Tensor,
+    ids: Tensor,
+    places: Tensor,
+    writes: Tensor,
+    mask: Tensor | None,
+    length: int,
+) -> Tensor:
+    """[B, V]: the logits after the last of ids [B, W], whose states are written and which see the first `length`."""
+    cache = DynamicCache(config=model.config)
+    owners = torch.arange(len(ids), device=ids.device)[:, None]  # [B, 1]
+    cache.layers = [_KeptLayer(layer, owners, writes, length) for layer in states]
+    logits: Tensor = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=places,
+        use_cache=True,
+        logits_to_keep=1,
+        **{cache_name: cache},
+    ).logits[:, -1]
+    return logits
 
 
 class _KeptLayer(DynamicLayer):  # type: ignore[no-untyped-call]

@@ -8,8 +8,10 @@ Shapes: M layers, B rows, K key heads, C tokens that a row has room for, D width
 
 from __future__ import annotations
 
+import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,6 +23,18 @@ __all__ = ["RecordedStep", "Recorder", "records_on"]
 def records_on(device: torch.device) -> bool:
     """Whether a device plays back what was recorded."""
     return device.type == "cuda"
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python's collector from freeing a graph of before while another is recorded, which would spoil it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class Recorder:
@@ -44,7 +58,7 @@ class Recorder:
         stream.wait_stream(here)
         pool = () if self._last is None else (self._last.pool(),)
         try:
-            with torch.cuda.stream(stream):
+            with _no_collection(), torch.cuda.stream(stream):
                 graph.capture_begin(*pool, capture_error_mode="thread_local")
                 try:
                     out = compute()

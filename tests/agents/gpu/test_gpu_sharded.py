@@ -1,4 +1,4 @@
-"""A sharded learner on a GPU, over NCCL, learns what a plain one on the CPU does; one rank, as NCCL wants a GPU each."""
+"""A sharded learner on a GPU, over NCCL, learns what a plain one on the CPU does; one rank, for NCCL wants GPUs."""
 
 from __future__ import annotations
 
