@@ -48,12 +48,13 @@ class Recorder:
         self.device = device
         self.can_record = records_on(device)
         self._last: Any = None  # while it lives, its memory can be taken for the next one
+        self._stream: Any = None  # one for all: libraries keep working memory for each stream they have seen
 
     def record(self, compute: Callable[[], Tensor]) -> tuple[Any, Tensor] | None:
         """The graph of a computation, and where its result is once it was replayed; None if it can't be recorded."""
         # torch.cuda.graph would empty the allocator's cache, too, and a new batch records anew.
         graph: Any = torch.cuda.CUDAGraph()
-        stream: Any = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        stream = self._stream = self._stream or torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         here: Any = torch.cuda.current_stream(self.device)
         stream.wait_stream(here)
         pool = () if self._last is None else (self._last.pool(),)

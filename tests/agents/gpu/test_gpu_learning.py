@@ -57,8 +57,9 @@ def test_log_probs_and_gradients(kind: str, device: torch.device) -> None:
 
 def test_log_probs_a_block_of_the_vocabulary_at_a_time(device: torch.device) -> None:
     generator = torch.Generator().manual_seed(0)
-    hidden, weight = torch.randn(700, 24, generator=generator), torch.randn(9_000, 24, generator=generator) * 0.3
-    targets, bias = torch.randint(9_000, (700,), generator=generator), torch.randn(9_000, generator=generator)
+    count, entries = 2_500, 40_000  # more than a block of a GPU in both directions
+    hidden, weight = torch.randn(count, 24, generator=generator), torch.randn(entries, 24, generator=generator) * 0.3
+    targets, bias = torch.randint(entries, (count,), generator=generator), torch.randn(entries, generator=generator)
     found = []
     for where in (torch.device("cpu"), device):
         given = [one.detach().to(where).requires_grad_() for one in (hidden, weight, bias)]
