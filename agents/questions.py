@@ -1,4 +1,4 @@
-"""Which questions a training step asks, and how noisy their searches are."""
+"""Which questions a training step or a measurement asks, and how noisy a step's searches are."""
 
 from __future__ import annotations
 
@@ -6,16 +6,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zs_env.curriculum import Curriculum, check_probability
+from zs_env.curriculum import Curriculum, check_probability, check_whole
 from zs_env.errors import ConfigError
+from zs_env.types import Question, QuestionSource
 
-__all__ = ["SPARE_KEY", "NoiseSchedule", "QuestionOrder"]
+__all__ = ["SPARE_KEY", "NoiseSchedule", "QuestionOrder", "pick_questions"]
 
+_PICK_KEY = 3
 _ORDER_KEY = 2
 """Keeps the order's randomness apart from that of training (0) and evaluation (1) episodes."""
 
 SPARE_KEY = 5
 """The order of the questions that replace others, apart from that of those that every step asks."""
+
+
+def pick_questions(source: QuestionSource, limit: int | None = None) -> list[Question]:
+    """The questions of a source, or a sample of `limit` of them that is the same in every run.
+
+    Raises:
+        ConfigError: The limit is below 1.
+    """
+    count = len(source)
+    if limit is not None:
+        check_whole("limit", limit, least=1)
+    if limit is None or limit >= count:
+        return [source[index] for index in range(count)]
+    order = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(_PICK_KEY,))).permutation(count)
+    return [source[index] for index in sorted(order[:limit].tolist())]
 
 
 class QuestionOrder:

@@ -33,7 +33,16 @@ from zs_env.episode import EpisodeSettings
 from zs_env.errors import BudgetError, EngineContractError, ServiceError, ZeroSearchError
 from zs_env.types import SearchEngine, SearchRequest, SearchResult, SyncSearchEngine
 
-__all__ = ["EpisodeTask", "RolloutResult", "RolloutSettings", "check_failures", "rollout", "rollout_sync"]
+__all__ = [
+    "EpisodeTask",
+    "RolloutResult",
+    "RolloutSettings",
+    "check_failures",
+    "rollout",
+    "rollout_sync",
+    "search_each",
+    "search_one",
+]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -304,12 +313,12 @@ class _Play:
     def _search(self, wanted: Sequence[tuple[Conversation, SearchRequest]]) -> None:
         if not isinstance(self._engine, SyncSearchEngine):
             for conversation, request in wanted:
-                search = asyncio.ensure_future(_search_one(self._engine, request))
+                search = asyncio.ensure_future(search_one(self._engine, request))
                 self._searching[search] = conversation
                 self._watch(search)
             return
         began = time.perf_counter()
-        results = _search_now(self._engine, [request for _, request in wanted])
+        results = search_each(self._engine, [request for _, request in wanted])
         self.search_s += time.perf_counter() - began
         for (conversation, _), result in zip(wanted, results, strict=True):
             self._observe(conversation, result)
@@ -328,8 +337,12 @@ class _Play:
             return None
 
 
-def _search_now(engine: SyncSearchEngine, requests: list[SearchRequest]) -> list[SearchResult]:
-    """Search all at once; if that raises, one by one, so that only what is at fault fails."""
+def search_each(engine: SyncSearchEngine, requests: list[SearchRequest]) -> list[SearchResult]:
+    """Search all at once; if that raises, one by one, so that only what is at fault fails.
+
+    Raises:
+        BudgetError: The budget for searches is used up.
+    """
     if not requests:
         return []
     try:
@@ -343,10 +356,15 @@ def _search_now(engine: SyncSearchEngine, requests: list[SearchRequest]) -> list
         error = raised
     if len(requests) == 1:
         return [_failure(engine, error)]
-    return [_search_now(engine, [request])[0] for request in requests]
+    return [search_each(engine, [request])[0] for request in requests]
 
 
-async def _search_one(engine: SearchEngine, request: SearchRequest) -> SearchResult:
+async def search_one(engine: SearchEngine, request: SearchRequest) -> SearchResult:
+    """One search; whatever the engine raises becomes a failed one.
+
+    Raises:
+        BudgetError: The budget for searches is used up.
+    """
     try:
         results = await engine.search([request])
         if isinstance(results, list) and len(results) == 1:

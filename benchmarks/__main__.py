@@ -24,6 +24,7 @@ from benchmarks import (
     transfer,
     utilisation,
 )
+from benchmarks.leaderboard import command as leaderboard
 from zs_env.errors import ZeroSearchError
 
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     top = argparse.ArgumentParser(prog="python -m benchmarks", description="Honest measurements, one command each.")
     commands = top.add_subparsers(dest="command", required=True)
+    leaderboard.add_parser(commands)
     throughput.add_parser(commands)
     fanout.add_parser(commands)
     latency.add_parser(commands)

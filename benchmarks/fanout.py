@@ -27,7 +27,7 @@ from typing import Any
 import gymnasium as gym
 
 import zs_env
-from benchmarks.fanout_server import FanoutServer, answer_of, question_of
+from benchmarks.fanout_server import FanoutServer, answer_of, query_of, question_of
 from zs_env.engines import SimulatedEngine, make_engine
 from zs_env.errors import require
 from zs_env.types import Question, SearchRequest
@@ -113,9 +113,7 @@ class _Sides:
             Question(id=str(i), question=question_of(i), golden_answers=(answer_of(i),)) for i in range(episodes)
         ]
         self._requests = [
-            SearchRequest(
-                query=f"name of station {i}", question=question, quality="useful", noise_probability=0.0, seed=i, topk=5
-            )
+            SearchRequest(query=query_of(i), question=question, quality="useful", noise_probability=0.0, seed=i, topk=5)
             for i, question in enumerate(self._questions)
         ]
         self._envs = gym.make_vec(

@@ -1,8 +1,11 @@
-"""A chat server that takes its time and little of the machine's: the other side of `python -m benchmarks fanout`.
+"""A server that takes its time and little of the machine's: the other side of `python -m benchmarks fanout`.
 
 Each request is answered after the same wait, whatever else is there, with five short documents. One of them holds the
 answer to the question in the prompt (`answer_of`), so that a reply that reached another request wouldn't pass the
-check. It runs in a process of its own, counts, and ends when its standard input does.
+check. It speaks what its clients speak, with the same documents: chat completions, and at `/retrieve` JSON as
+Search-R1's retrieval server does (SkyRL-gym's search asks so) or msgpack as GEM's. It runs in a process of its own,
+counts, and ends when its standard input does. It imports the standard library alone, so that any program may have its
+documents.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import argparse
 import asyncio
 import json
 import re
+import resource
+import struct
 import subprocess
 import sys
 import urllib.request
@@ -18,7 +23,15 @@ from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["FanoutServer", "answer_of", "question_of"]
+__all__ = [
+    "FanoutServer",
+    "allow_many_connections",
+    "answer_of",
+    "documents_of",
+    "pack",
+    "query_of",
+    "question_of",
+]
 
 _STATION = re.compile(rb"station (\d+)")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -41,11 +54,41 @@ def answer_of(number: int) -> str:
     return f"Tarn{number}fels"
 
 
-@cache
-def _reply(number: int) -> bytes:
+def query_of(number: int) -> str:
+    """What one episode searches for."""
+    return f"name of station {number}"
+
+
+def documents_of(number: int) -> list[str]:
+    """The five documents that it finds."""
     texts = [sentence.format(number) for sentence in _SENTENCES]
     texts[number % 5] = f"Station {number} has its name from {answer_of(number)}. {texts[number % 5]}"
-    content = "\n".join(f"Doc {i}: {text}" for i, text in enumerate(texts, 1))
+    return texts
+
+
+def pack(value: Any) -> bytes:
+    """Plain values as msgpack, for short lists and dicts."""
+    if isinstance(value, dict):
+        parts = b"".join(pack(key) + pack(each) for key, each in value.items())
+        return bytes([0x80 | len(value)]) + parts
+    if isinstance(value, list):
+        return bytes([0x90 | len(value)]) + b"".join(map(pack, value))
+    if isinstance(value, float):
+        return b"\xcb" + struct.pack(">d", value)
+    raw: bytes = value.encode()
+    return b"\xda" + struct.pack(">H", len(raw)) + raw
+
+
+@cache
+def _retrieved(number: int, packed: bool) -> bytes:
+    found = [{"document": {"contents": f"Station {number}\n{text}"}, "score": 0.5} for text in documents_of(number)]
+    # GEM asks one query a request and gets its documents; Search-R1's protocol has a list of documents a query.
+    return _with_head(pack({"result": found}) if packed else json.dumps({"result": [found]}).encode())
+
+
+@cache
+def _chat(number: int) -> bytes:
+    content = "\n".join(f"Doc {i}: {text}" for i, text in enumerate(documents_of(number), 1))
     message = {"role": "assistant", "content": content}
     body = json.dumps(
         {
@@ -115,7 +158,10 @@ class _Connection(asyncio.Protocol):
             counts.in_flight += 1
             counts.peak = max(counts.peak, counts.in_flight)
             station = _STATION.search(body)
-            self._loop.call_later(self._latency_s, self._answer, _reply(int(station[1]) if station else 0))
+            number = int(station[1]) if station else 0
+            retrieves = head.startswith(b"POST /retrieve ")
+            reply = _retrieved(number, not body.startswith(b"{")) if retrieves else _chat(number)
+            self._loop.call_later(self._latency_s, self._answer, reply)
 
     def _answer(self, reply: bytes) -> None:
         self._counts.in_flight -= 1
@@ -123,7 +169,16 @@ class _Connection(asyncio.Protocol):
             self._transport.write(reply)
 
 
+def allow_many_connections(wanted: int = 16_384) -> None:
+    """Raise this process's limit of open files, which connections count as; many systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def _serve(latency_s: float) -> None:
+    allow_many_connections()
     loop = asyncio.get_running_loop()
     counts = _Counts()
     server = await loop.create_server(lambda: _Connection(counts, latency_s), "127.0.0.1", 0, backlog=8192)
@@ -155,8 +210,13 @@ class FanoutServer:
         self._process.communicate(timeout=30)
 
     @property
+    def root_url(self) -> str:
+        """Its address."""
+        return self._root
+
+    @property
     def base_url(self) -> str:
-        """Its address, ending in the version."""
+        """Its address as a chat server, ending in the version."""
         return f"{self._root}/v1"
 
     def counts(self) -> dict[str, int]:
@@ -164,7 +224,7 @@ class FanoutServer:
         return dict(json.loads(self._get("/counts")))
 
     def bodies(self) -> list[bytes]:
-        """The chat requests since the counts were last asked for, as they came."""
+        """The requests since the counts were last asked for, as they came."""
         return self._get("/bodies").split(b"\n")
 
     def _get(self, path: str) -> bytes:

@@ -69,6 +69,7 @@ class Generation:
         finish_reason: Why it ended.
         weight_version: The version of the weights that wrote it.
         text: What the ids say, without a final end-of-turn token that isn't (part of) a stop string.
+        usage: The tokens that the call read and wrote, where a server counts them and ids are no tokens.
     """
 
     ids: tuple[int, ...]
@@ -76,6 +77,7 @@ class Generation:
     finish_reason: FinishReason
     weight_version: int
     text: str
+    usage: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

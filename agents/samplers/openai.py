@@ -203,6 +203,15 @@ class OpenAISampler:
         for key in conversations:
             self._dialogues.pop(key, None)
 
+    def remember(self, request: GenerationRequest, generation: Generation) -> None:
+        """Take a turn for said that was not asked for here, because it is known from before."""
+        if self.api == "chat":
+            self._note_turn(self._dialogue(request), request, generation.text)
+
+    def _note_turn(self, dialogue: _Dialogue, request: GenerationRequest, text: str) -> None:
+        dialogue.say("assistant", text)
+        dialogue.covered = len(request.prompt_ids) + len(text)
+
     def record(self) -> dict[str, Any]:
         """What a record says of it, in plain JSON types: the model and what it took, and not where it is."""
         return {
@@ -235,8 +244,7 @@ class OpenAISampler:
             text, stopped = put_stop_back(text, self.settings.stop_strings, reply.stopped_at)
         ids = tuple(self.codec.encode(text))
         if dialogue is not None:
-            dialogue.say("assistant", text)
-            dialogue.covered = len(request.prompt_ids) + len(ids)
+            self._note_turn(dialogue, request, text)
         reason: FinishReason = "length" if reply.cut else "stop" if stopped else "eos"
         return Generation(
             ids=ids,
@@ -244,6 +252,7 @@ class OpenAISampler:
             finish_reason=reason,
             weight_version=self.weight_version,
             text=text,
+            usage=(reply.prompt_tokens, reply.completion_tokens) if reply.prompt_tokens else None,
         )
 
     def _dialogue(self, request: GenerationRequest) -> _Dialogue:

@@ -16,7 +16,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["KeptFile", "check_header", "differences", "has_rows"]
+__all__ = ["KeptFile", "check_header", "differences", "has_rows", "is_busy", "read_header"]
 
 
 class KeptFile:
@@ -28,6 +28,7 @@ class KeptFile:
     Args:
         path: The file.
         header: Its first line: the schema, and the settings that all rows depend on.
+        instead: What an error names as the way out, beside giving the same settings.
 
     Attributes:
         path: The file.
@@ -38,7 +39,9 @@ class KeptFile:
         ConfigError: It is of other settings, another command writes it, or it can't be written.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, header: Mapping[str, Any], *, instead: str = "give the path of another file"
+    ) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
         self.ends: list[int] = []
@@ -52,7 +55,7 @@ class KeptFile:
         try:
             _lock(self._file, path)
             self._make_anew(header)
-            check_header(path, header)
+            check_header(path, header, instead=instead)
             self._read()
         except BaseException:
             os.close(self._file)
@@ -94,7 +97,7 @@ class KeptFile:
 
     def _make_anew(self, header: Mapping[str, Any]) -> None:
         """Take the place of a header that has nothing behind it, in the same file, for others may wait for its lock."""
-        found = _read_header(self.path)
+        found = read_header(self.path)
         is_ours = self.size == 0 or (found is not None and found.get("schema") == header["schema"])
         if is_ours and not has_rows(self.path) and found != json.loads(_line(header)):
             self.cut(0)
@@ -143,7 +146,18 @@ def has_rows(path: Path) -> bool:
         return bool(file.readline().endswith(b"\n"))
 
 
-def _read_header(path: Path) -> dict[str, Any] | None:
+def is_busy(path: Path) -> bool:
+    """Whether a command is writing a file at the moment, where the system can tell."""
+    with path.open("rb") as file:
+        try:
+            _lock(file.fileno(), path)
+        except ConfigError:
+            return True
+    return False
+
+
+def read_header(path: Path) -> dict[str, Any] | None:
+    """What a file says of itself; None if its first line isn't a header."""
     with path.open("rb") as file:
         try:
             found = json.loads(file.readline())
@@ -152,24 +166,28 @@ def _read_header(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def check_header(path: Path, header: Mapping[str, Any]) -> None:
+def check_header(path: Path, header: Mapping[str, Any], *, instead: str = "give the path of another file") -> None:
     """See that a file says the same of itself as it would if it were made now.
+
+    Args:
+        path: The file.
+        header: What it would say now.
+        instead: What the error names as the way out, beside giving the same settings.
 
     Raises:
         ConfigError: It doesn't; the message names what differs.
     """
-    found = _read_header(path)
+    found = read_header(path)
     wanted = json.loads(_line(header))
     if found is None or found.get("schema") != wanted["schema"]:
         said = None if found is None else found.get("schema")
         raise ConfigError(
-            f"{str(path)!r} is there and no file of {wanted['schema']} (it says {said!r:.100}): give "
-            "the path of another file."
+            f"{str(path)!r} is there and no file of {wanted['schema']} (it says {said!r:.100}): {instead}."
         )
     if found != wanted:
         raise ConfigError(
             f"{str(path)!r} holds what other settings gave: {'; '.join(differences(found, wanted))}. Give these, or "
-            "the path of another file."
+            f"{instead}."
         )
 
 

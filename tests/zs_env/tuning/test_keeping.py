@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from zs_env.errors import ConfigError
-from zs_env.tuning.keeping import KeptFile
+from zs_env.tuning.keeping import KeptFile, is_busy, read_header
 
 HEADER = {"schema": "test/1", "topk": 5, "policy": {"name": "question", "seed": 1}}
 
@@ -93,3 +93,19 @@ def test_a_full_disk_leaves_whole_lines() -> None:
         kept._file = file.fileno()
         with pytest.raises(ConfigError, match=r"can't be written any more.*No space left"):
             kept.write([{"a": 1}])
+
+
+def test_whether_another_command_writes_a_file_can_be_told(tmp_path: Path) -> None:
+    kept = KeptFile(tmp_path / "kept.jsonl", HEADER)
+    assert is_busy(kept.path)
+    kept.close()
+    assert not is_busy(kept.path)
+    assert read_header(kept.path) == HEADER
+    KeptFile(kept.path, HEADER).close()  # looking held nobody up
+
+
+def test_the_way_out_of_a_refusal_can_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    path.write_text(json.dumps(HEADER) + '\n{"a": 1}\n')
+    with pytest.raises(ConfigError, match="Give these, or name another folder"):
+        KeptFile(path, {**HEADER, "topk": 3}, instead="name another folder")

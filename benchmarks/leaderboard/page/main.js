@@ -1,0 +1,101 @@
+// From the address to the page.
+
+let boardShown = null;
+
+function render() {
+  const state = readState();
+  const group = chosenGroup(state);
+  renderSuites(state);
+  if (!group) {
+    byId("filters").hidden = true;
+    byId("charts").hidden = true;
+    byId("table").replaceChildren(
+      make(
+        "p",
+        { class: "empty" },
+        "There is no record yet. python -m benchmarks leaderboard run makes one, and submit brings it here.",
+      ),
+    );
+    return;
+  }
+  // What lies under an opened sheet stays as it is, and with it the place that the focus goes back to.
+  const { row, question, ...board } = state;
+  const key = JSON.stringify([board, NARROW.matches]);
+  if (key !== boardShown) renderBoard(state, group);
+  boardShown = key;
+  renderSheet(state, group);
+}
+
+function renderBoard(state, group) {
+  const rows = matchingRows(group, state);
+  byId("board-title").textContent = clip(group.title, 80);
+  byId("board-about").textContent = aboutGroup(group);
+  renderFilters(state, group);
+  renderTable(state, group, rows);
+  renderPlots(state, group, rows);
+  renderChosen(state, group);
+}
+
+// The sheet over the page: a record, a comparison or a question. Closing it goes back to the board.
+function renderSheet(state, group) {
+  const sheet = byId("sheet");
+  const opened = openedQuestion(state, group);
+  const compared = comparedSlugs(state, group).map((slug) => rowOf(group, slug));
+  const row = rowOf(group, state.row);
+  const isCompare = state.row === "compare" && compared.length === 2;
+  const [title, back, parts] = opened
+    ? [
+        "Question " + (opened.index + 1) + " of " + clip(opened.set, 40),
+        row || isCompare ? "← Back to the " + (isCompare ? "comparison" : "record") : null,
+        () => questionView(group, opened),
+      ]
+    : isCompare
+      ? ["Two rows compared", null, () => compareView(group, compared[0], compared[1])]
+      : row
+        ? [clip(row.name, 120), null, () => recordView(group, row)]
+        : [null];
+  if (!title) {
+    if (sheet.open) sheet.close();
+    sheet.shown = null;
+    return;
+  }
+  const shown = [group.id, state.row, state.question, isCompare && state.compare].join("|");
+  if (sheet.shown === shown) return;
+  sheet.shown = shown;
+  const heading = make("h2", { id: "sheet-title", tabindex: "-1" }, title);
+  sheet.replaceChildren(
+    make(
+      "div",
+      { class: "sheet-head" },
+      back ? make("a", { class: "back", href: address({ question: "" }) }, back) : null,
+      heading,
+      make("button", { type: "button", class: "close", "aria-label": "Close", onclick: closeSheet }, "×"),
+    ),
+    make("div", { class: "sheet-body" }, parts()),
+  );
+  if (!sheet.open) sheet.showModal();
+  sheet.scrollTop = 0;
+  heading.focus();
+}
+
+function closeSheet() {
+  go({ row: "", question: "" });
+}
+
+byId("sheet").addEventListener("cancel", (event) => {
+  event.preventDefault();
+  closeSheet();
+});
+byId("sheet").addEventListener("click", (event) => {
+  if (event.target === byId("sheet")) closeSheet();
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("board").focus();
+});
+window.addEventListener("hashchange", render);
+window.addEventListener("resize", fitTable);
+NARROW.addEventListener("change", render);
+renderPublished();
+renderReading();
+render();
