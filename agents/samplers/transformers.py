@@ -33,10 +33,10 @@ from zs_env.errors import ConfigError
 __all__ = ["TransformersSampler"]
 
 _WORTH_RECORDING = 6
-"""The fewest new tokens of a batch whose steps are recorded: that takes about as long as two steps that aren't."""
+"""The fewest new tokens of a batch whose steps are recorded: of fewer, there is little to play back."""
 
 _COMPACT_RECORDED = 0.25
-"""Recorded steps cost about the same with fewer rows, so rows leave once no more than this share of them is alive."""
+"""Another number of rows has to be recorded anew, so rows leave once no more than this share of them is alive."""
 
 
 class TransformersSampler:
