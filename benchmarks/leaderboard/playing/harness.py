@@ -92,10 +92,14 @@ def play_questions(
     )
     table = PlayingTable(player, engine, temperature=temperature, replay=replay)
     make = _GameMaker(spec, table, episode_settings, rollout, seed, pool or tasks)
+    waits = True
     try:
         _Match(make, tasks, concurrency, rollout_settings.max_failure_rate, keep).play()
+    except KeyboardInterrupt:
+        waits = False  # what the model is writing may take minutes
+        raise
     finally:
-        table.close()
+        table.close(wait=waits)
     return table.counted
 
 

@@ -84,9 +84,13 @@ class PlayingTable:
         """See `Table`."""
         return self._player.function is not None
 
-    def close(self) -> None:
-        """Let go of the thread that the model writes in."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+    def close(self, *, wait: bool = True) -> None:
+        """Let go of the thread that the model writes in.
+
+        Args:
+            wait: Whether to wait until it has written what it is writing.
+        """
+        self._thread.shutdown(wait=wait, cancel_futures=True)
 
     async def write(self, request: GenerationRequest, stop: tuple[str, ...]) -> Generation:
         """See `Table`."""

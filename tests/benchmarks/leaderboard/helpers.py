@@ -20,6 +20,8 @@ def act(observation):
         with open(os.environ["CALLS"], "a") as file:
             file.write("call\\n")
             place = file.tell() // 5
+        if place == int(os.environ.get("SLOW_AT", 0)):
+            time.sleep(float(os.environ["SLOW_S"]))
         if place == int(os.environ.get("SIGNAL_AT", 0)):
             time.sleep(0.5)  # what has ended is kept meanwhile
             os.kill(os.getpid(), int(os.environ["SIGNAL"]))

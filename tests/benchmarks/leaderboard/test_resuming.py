@@ -73,6 +73,19 @@ def test_what_was_played_before_a_kill_isn_t_played_again(
     assert timeless(record_in(tmp_path / "whole").episodes()) == timeless(record.episodes())
 
 
+def test_a_signal_doesn_t_wait_for_what_takes_long(tmp_path: Path, flags: list[object]) -> None:
+    """The policy thinks for ten minutes, as a large model may over a batch; the command ends all the same."""
+    out = tmp_path / "out"
+    process = started(out, *flags, "--concurrency", 1, CALLS=str(tmp_path / "calls"), SLOW_AT="6", SLOW_S="600")
+    wait_for_rows(out, 2, process)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode == 143
+    assert "The same command goes on" in told
+    assert "Traceback" not in told
+    assert len(record_in(out).episodes()) == 2
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_a_partial_record(
     tmp_path: Path,
