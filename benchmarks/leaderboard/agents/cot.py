@@ -23,17 +23,18 @@ PROMPT = (
     "Question: {question}\nLet's think step by step."
 )
 
-EXTRACT = "\n\nAnswer:"
-"""What is laid after a chain that hasn't come to an answer."""
+EXTRACT = ("\n\nAnswer:", " Therefore, the answer is")
+"""What is laid after a chain that hasn't come to an answer, the second where nothing follows the first."""
 
 
 async def play(game: Game) -> None:
     """A chain, and a line if the chain has no answer in it."""
     talk = game.talk(PROMPT)
     answer = labelled(await talk.write(stop=("\nQuestion:",)))
-    if answer is None:
-        talk.insert(EXTRACT)
-        answer = first_line(await write_line(talk))
+    for begin in EXTRACT:
+        if answer is None:
+            talk.insert(begin)
+            answer = first_line(await write_line(talk))
     game.answer(answer)
 
 
