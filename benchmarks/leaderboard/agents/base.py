@@ -29,7 +29,7 @@ class AgentSpec:
     Attributes:
         name: What `--agent` and rows call it.
         source: The paper that it is from, with its arXiv number, and where ours differs, in a sentence or two.
-        fingerprint: A short hash of the file that it is written in, prompts included.
+        fingerprint: A short hash of the files that it is written in, prompts included.
         searches: Whether it may search.
         needs_model: Whether a language model plays it; False of the bounds.
         takes_callable: Whether a function of one's own, `policy(observation) -> action`, can play it.
@@ -47,7 +47,7 @@ class AgentSpec:
     bound: Bound | None = None
 
 
-def hash_of(file: str) -> str:
-    """The fingerprint of the agent that a source file holds."""
-    text = Path(file).read_text(encoding="utf-8")
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def hash_of(*files: str) -> str:
+    """The fingerprint of an agent, of the source files that hold its prompts and how its answer is read."""
+    texts = [Path(file).read_text(encoding="utf-8") for file in files]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]

@@ -12,6 +12,7 @@ give the passages themselves, so there is nothing to fetch. An answer after `Ans
 
 from __future__ import annotations
 
+from benchmarks.leaderboard.agents import lines, tools
 from benchmarks.leaderboard.agents.base import AgentSpec, hash_of
 from benchmarks.leaderboard.agents.game import Game
 from benchmarks.leaderboard.agents.talk import Talk
@@ -49,7 +50,7 @@ async def play(game: Game) -> None:
 SPEC = AgentSpec(
     name="ra-agent",
     source="Agentic RAG, the baseline RAgent of Search-o1 (arXiv 2501.05366), without its tool that fetches pages.",
-    fingerprint=hash_of(__file__),
+    fingerprint=hash_of(__file__, tools.__file__, lines.__file__),
     searches=True,
     play=play,
 )

@@ -8,6 +8,7 @@ line, as `direct` does, so that the two differ by the documents alone.
 
 from __future__ import annotations
 
+from benchmarks.leaderboard.agents import direct, lines
 from benchmarks.leaderboard.agents.base import AgentSpec, hash_of
 from benchmarks.leaderboard.agents.direct import BEGIN, EXAMPLES
 from benchmarks.leaderboard.agents.direct import PROMPT as WITHOUT_DOCUMENTS
@@ -38,7 +39,7 @@ async def play(game: Game) -> None:
 SPEC = AgentSpec(
     name="rag",
     source="Retrieval-augmented generation (arXiv 2005.11401), a baseline of arXiv 2505.04588; the prompt is ours.",
-    fingerprint=hash_of(__file__),
+    fingerprint=hash_of(__file__, direct.__file__, lines.__file__),
     searches=True,
     play=play,
 )

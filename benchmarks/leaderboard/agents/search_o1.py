@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 
+from benchmarks.leaderboard.agents import lines, ra_agent, tools
 from benchmarks.leaderboard.agents.base import AgentSpec, hash_of
 from benchmarks.leaderboard.agents.game import Game
 from benchmarks.leaderboard.agents.lines import without_thoughts
@@ -74,7 +75,7 @@ async def play(game: Game) -> None:
 SPEC = AgentSpec(
     name="search-o1",
     source="Search-o1 (arXiv 2501.05366): documents are read apart, and what helps is laid into the reasoning.",
-    fingerprint=hash_of(__file__),
+    fingerprint=hash_of(__file__, ra_agent.__file__, tools.__file__, lines.__file__),
     searches=True,
     play=play,
 )

@@ -302,8 +302,8 @@ def test_nothing_to_play_is_nothing_played() -> None:
 def test_the_limits_are_checked() -> None:
     with pytest.raises(ConfigError, match="concurrency"):
         play("direct", player_of(["x"]), concurrency=0)
-    with pytest.raises(ConfigError, match=r"no agent 'dirct'.*direct, cot"):
-        play("dirct", player_of(["x"]))
+    with pytest.raises(ConfigError, match=r"no agent 'nosuch'.*direct, cot"):
+        play("nosuch", player_of(["x"]))
     with pytest.raises(ConfigError, match=r"'direct' needs a model"):
         play("direct", BoardPlayer())
     assert play("oracle", BoardPlayer())[0].answer == QUESTION.golden_answers[0]

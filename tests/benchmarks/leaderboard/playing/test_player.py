@@ -69,7 +69,7 @@ def test_flags_that_do_not_fit_are_refused(arguments: list[str], message: str) -
 
 def test_an_unknown_agent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        load(["--agent", "dirct"])
+        load(["--agent", "nosuch"])
     assert "search-o1" in capsys.readouterr().err
 
 
