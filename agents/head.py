@@ -20,6 +20,9 @@ _ENTRIES = 4096
 _TOKENS = 512
 """A block of logits is at most these two multiplied: 8 MiB in float32, which a processor's cache holds."""
 
+_ON_GPU = (16_384, 2048)
+"""The same on a GPU, 128 MiB: smaller blocks are done before the next one is started."""
+
 
 class HeadLogprobs(NamedTuple):
     """What `head_logprobs` gives, each [N], float32.
@@ -64,6 +67,11 @@ def _chunks(total: int, size: int) -> list[slice]:
     return [slice(at, min(at + size, total)) for at in range(0, total, size)]
 
 
+def _block(device: torch.device) -> tuple[int, int]:
+    """Entries and tokens of a block of logits."""
+    return (_ENTRIES, _TOKENS) if device.type == "cpu" else _ON_GPU
+
+
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
     """[n, v], float32."""
     logits = torch.nn.functional.linear(hidden, weight, bias).float()
@@ -82,13 +90,14 @@ class _HeadLogprobs(torch.autograd.Function):
         entropy_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         count, device = len(hidden), hidden.device
+        most_entries, most_tokens = _block(device)
         chosen = torch.zeros(count, device=device)
         normalizer, entropy = torch.empty(count, device=device), torch.empty(count, device=device)
-        for tokens in _chunks(count, _TOKENS):
+        for tokens in _chunks(count, most_tokens):
             part, wanted = hidden[tokens], targets[tokens]
             largest = torch.full((len(part),), -torch.inf, device=device)
             total, mean = torch.zeros(len(part), device=device), torch.zeros(len(part), device=device)
-            for entries in _chunks(len(weight), _ENTRIES):
+            for entries in _chunks(len(weight), most_entries):
                 logits = _logits(part, weight[entries], None if bias is None else bias[entries], temperature)
                 inside = (wanted >= entries.start) & (wanted < entries.stop)
                 places = (wanted - entries.start).clamp(0, logits.shape[1] - 1)
@@ -115,15 +124,16 @@ class _HeadLogprobs(torch.autograd.Function):
         hidden, weight, targets, normalizer, entropy, *rest = ctx.saved_tensors
         bias = rest[0] if rest else None
         temperature = ctx.temperature
+        most_entries, most_tokens = _block(hidden.device)
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         to_hidden = torch.zeros(hidden.shape, device=hidden.device, dtype=torch.float32) if needs_hidden else None
         to_weight = torch.empty_like(weight) if needs_weight else None
         to_bias = torch.zeros_like(bias) if needs_bias and bias is not None else None
         # Blocks of the vocabulary are the outer loop, so each one's gradient is complete before it is rounded.
-        for entries in _chunks(len(weight), _ENTRIES):
+        for entries in _chunks(len(weight), most_entries):
             block = weight[entries]
             of_block = torch.zeros(block.shape, device=block.device, dtype=torch.float32) if needs_weight else None
-            for tokens in _chunks(len(hidden), _TOKENS):
+            for tokens in _chunks(len(hidden), most_tokens):
                 part, wanted = hidden[tokens], targets[tokens]
                 logits = _logits(part, block, None if bias is None else bias[entries], temperature)
                 logs = logits.sub_(normalizer[tokens, None])

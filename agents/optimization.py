@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -200,7 +201,7 @@ class TrainedParameters:
         """Take back what `state_dict` gave."""
         self.optimizer.load_state_dict(state["optimizer"])
         if self._generator is not None:
-            self._generator.set_state(state["rounding"])
+            _set_generator(self._generator, state["rounding"])
             return
         with torch.no_grad():
             for (_, master), saved in zip(self._rounded, state.get("masters", ()), strict=True):
@@ -237,6 +238,16 @@ class TrainedParameters:
     def _round(self) -> None:
         for one, master in self._rounded:
             one.copy_(master)
+
+
+def _set_generator(generator: torch.Generator, state: Tensor) -> None:
+    """Go on where a generator was; one of another kind of device, which has states of its own, begins anew by a seed
+    that follows from the state.
+    """
+    if state.shape == generator.get_state().shape:
+        generator.set_state(state)
+    else:
+        generator.manual_seed(int.from_bytes(hashlib.sha256(state.numpy().tobytes()).digest()[:7], "big"))
 
 
 def _round_at_random(exact: Tensor, generator: torch.Generator) -> Tensor:

@@ -12,6 +12,7 @@ from typing import NoReturn
 from benchmarks import (
     cost,
     curve,
+    decoding,
     fanout,
     kernels,
     latency,
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     utilisation.add_parser(commands)
     kernels.add_parser(commands)
     curve.add_parser(commands)
+    decoding.add_parser(commands)
     learning.add_parser(commands)
     simulator.add_parser(commands)
     planning.add_parser(commands)

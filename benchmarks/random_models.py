@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["random_policy"]
+__all__ = ["random_model", "random_policy"]
 
 
 def random_policy(shape: Any, *, dtype: str = "float32", device: Any = "cpu", seed: int = 0) -> Any:
-    """A policy whose model is of a shape, with a tokenizer of bytes.
+    """A policy whose model is of a shape, with a tokenizer of bytes; see `random_model`."""
+    from agents.policy import Policy
+    from agents.testing import byte_tokenizer
+
+    return Policy(random_model(shape, dtype=dtype, device=device, seed=seed), byte_tokenizer())
+
+
+def random_model(shape: Any, *, dtype: str = "float32", device: Any = "cpu", seed: int = 0) -> Any:
+    """A model of a shape.
 
     Args:
         shape: An `agents.plan.ModelShape` without convolutions.
@@ -18,9 +26,6 @@ def random_policy(shape: Any, *, dtype: str = "float32", device: Any = "cpu", se
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
-
-    from agents.policy import Policy
-    from agents.testing import byte_tokenizer
 
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
@@ -39,4 +44,4 @@ def random_policy(shape: Any, *, dtype: str = "float32", device: Any = "cpu", se
     torch.manual_seed(seed)
     with torch.device(device):
         model: Any = LlamaForCausalLM(config)
-    return Policy(model.to(getattr(torch, dtype)), byte_tokenizer())
+    return model.to(getattr(torch, dtype))

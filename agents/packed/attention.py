@@ -1,15 +1,17 @@
 """The attention function that models of transformers are given, so that packed rows and kept caches can be computed.
 
 Registered with transformers' `AttentionInterface` under `NAME`; without a packed layout it does what SDPA does. With
-one, by device: on a CPU `blockwise`; else FlashAttention-2's kernel for runs of different lengths where `flash-attn` is
-installed, and SDPA a prefix at a time where it isn't.
+one, by device: on a CPU `blockwise`; else, for weights of 16 bits, FlashAttention-2's kernel for runs of different
+lengths, that of `flash-attn` where it is installed or the one that torch has; and SDPA a prefix at a time for others.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -22,7 +24,17 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from agents.packed.blockwise import blockwise_attention
 from agents.packed.layout import PackedLayout
 
-__all__ = ["LAYOUT", "NAME", "flash_packed", "has_flash_attention", "packed_kernel_name", "register", "sdpa_packed"]
+__all__ = [
+    "LAYOUT",
+    "NAME",
+    "flash_packed",
+    "has_flash_attention",
+    "has_varlen_attention",
+    "packed_kernel_name",
+    "register",
+    "sdpa_packed",
+    "varlen_packed",
+]
 
 NAME = "zerosearch"
 """What the attention function is called in a model's config."""
@@ -49,11 +61,24 @@ def has_flash_attention() -> bool:
     return importlib.util.find_spec("flash_attn") is not None
 
 
+@lru_cache
+def has_varlen_attention() -> bool:
+    """Whether torch has attention of runs of different lengths (from 2.11 on), and a GPU here that computes it."""
+    if importlib.util.find_spec("torch.nn.attention.varlen") is None or not torch.cuda.is_available():
+        return False
+    taken = inspect.signature(importlib.import_module("torch.nn.attention.varlen").varlen_attn).parameters
+    return {"scale", "window_size"} <= set(taken) and torch.cuda.get_device_capability() >= (8, 0)
+
+
 def packed_kernel_name(device: torch.device, dtype: torch.dtype) -> str:
-    """Which kernel computes packed rows: "blockwise", "flash_attention_2" or "sdpa"."""
+    """Which kernel computes packed rows: "blockwise", "flash_attention_2", "varlen" (torch's own) or "sdpa"."""
     if device.type == "cpu":
         return "blockwise"
-    return "flash_attention_2" if has_flash_attention() and dtype in (torch.float16, torch.bfloat16) else "sdpa"
+    if dtype not in (torch.float16, torch.bfloat16):
+        return "sdpa"
+    if has_flash_attention():
+        return "flash_attention_2"
+    return "varlen" if device.type == "cuda" and has_varlen_attention() else "sdpa"
 
 
 def _attention(
@@ -84,9 +109,7 @@ def _attention(
         if options.get(name) is not None:
             raise NotImplementedError(f"packed attention knows no {name}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    kernel = {"blockwise": blockwise_attention, "flash_attention_2": flash_packed, "sdpa": sdpa_packed}[
-        packed_kernel_name(query.device, query.dtype)
-    ]
+    kernel = _KERNELS[packed_kernel_name(query.device, query.dtype)]
     out = kernel(query[0], key[0], value[0], layout, scale=scale, window=sliding_window)
     return out.transpose(0, 1)[None], None
 
@@ -162,15 +185,13 @@ def flash_packed(
     """
     if kernel is None:
         kernel = importlib.import_module("flash_attn").flash_attn_varlen_func
-    gathered, query_ends, key_ends, most_queries, most_keys = layout.gathered
-    device = queries.device
-    order = gathered.to(device)
+    order, query_ends, key_ends, most_queries, most_keys = layout.gathered_on(queries.device)
     out = kernel(
         queries.transpose(0, 1).contiguous(),
         keys.transpose(0, 1)[order],
         values.transpose(0, 1)[order],
-        query_ends.to(device),
-        key_ends.to(device),
+        query_ends,
+        key_ends,
         most_queries,
         most_keys,
         softmax_scale=scale,
@@ -178,3 +199,49 @@ def flash_packed(
         window_size=(-1, -1) if window is None else (window - 1, 0),
     )
     return out.transpose(0, 1)
+
+
+def varlen_packed(
+    queries: Tensor, keys: Tensor, values: Tensor, layout: PackedLayout, *, scale: float, window: int | None = None
+) -> Tensor:
+    """`flash_packed` by the kernel that torch has."""
+    return flash_packed(queries, keys, values, layout, scale=scale, window=window, kernel=_torchs_kernel)
+
+
+def _torchs_kernel(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    query_ends: Tensor,
+    key_ends: Tensor,
+    most_queries: int,
+    most_keys: int,
+    *,
+    softmax_scale: float,
+    causal: bool,
+    window_size: tuple[int, int],
+) -> Tensor:
+    """`torch.nn.attention.varlen.varlen_attn` with flash-attn's names."""
+    assert causal
+    kernel = importlib.import_module("torch.nn.attention.varlen").varlen_attn
+    rest = queries.shape[1] // keys.shape[1]
+    out: Tensor = kernel(
+        queries,
+        keys.repeat_interleave(rest, 1),
+        values.repeat_interleave(rest, 1),
+        query_ends,
+        key_ends,
+        most_queries,
+        most_keys,
+        scale=softmax_scale,
+        window_size=(window_size[0], 0),  # nothing that comes after: causal
+    )
+    return out
+
+
+_KERNELS: dict[str, Callable[..., Tensor]] = {
+    "blockwise": blockwise_attention,
+    "flash_attention_2": flash_packed,
+    "varlen": varlen_packed,
+    "sdpa": sdpa_packed,
+}

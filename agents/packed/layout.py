@@ -116,6 +116,18 @@ class PackedLayout:
             int(num_keys.max()),
         )
 
+    def gathered_on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
+        """`gathered` on a device, copied there once: each layer asks for it."""
+        if device not in self._copies:
+            order, query_ends, key_ends, most_queries, most_keys = self.gathered
+            copied = (order.to(device), query_ends.to(device), key_ends.to(device))
+            self._copies[device] = (*copied, most_queries, most_keys)
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, tuple[Tensor, Tensor, Tensor, int, int]]:
+        return {}
+
     def visible(self) -> Tensor:
         """[T, T], bool: whether the token of a row sees that of a column. Naive, for tests."""
         mask = torch.zeros(self.num_tokens, self.num_tokens, dtype=torch.bool)

@@ -1,6 +1,6 @@
 """What a run is planned for: published numbers of GPUs, or what this machine's CPU does in a second.
 
-Sources of the table (dense, without sparsity): NVIDIA's data sheets of the H100 SXM and the A100 80 GB SXM, its
+Sources of the table (dense, without sparsity): NVIDIA's data sheets of the H100, H200 and A100 80 GB (all SXM), its
 "Ada GPU Architecture" white paper (RTX 4090, with float32 accumulation) and the data sheet of the L40S. float32 is
 that of plain cores, since torch leaves TF32 off.
 """
@@ -40,6 +40,7 @@ class Gpu:
 
 GPUS: dict[str, Gpu] = {
     "h100": Gpu(67.0, 989.4, 3350.0, 80.0, "NVIDIA H100 SXM data sheet"),
+    "h200": Gpu(67.0, 989.4, 4800.0, 141.0, "NVIDIA H200 SXM data sheet"),
     "a100": Gpu(19.5, 312.0, 2039.0, 80.0, "NVIDIA A100 80GB SXM data sheet"),
     "rtx4090": Gpu(82.6, 165.2, 1008.0, 24.0, "NVIDIA Ada GPU architecture white paper"),
     "l40s": Gpu(91.6, 362.05, 864.0, 48.0, "NVIDIA L40S data sheet"),

@@ -45,6 +45,7 @@ SMALL_VOCABULARY = 4096
 """Up to here whole logits are computed of what is padded; see `agents.policy`."""
 
 BLOCK_ENTRIES, BLOCK_TOKENS = 4096, 512
+GPU_BLOCK = 16_384, 2048
 """Of a block of logits; see `agents.head`."""
 
 
@@ -207,7 +208,9 @@ def logits_bytes(shape: ModelShape, policy_tokens: float) -> float:
     return policy_tokens * shape.vocabulary * LOGIT_COPIES * 4
 
 
-def head_bytes(shape: ModelShape, precision: Precision, policy_tokens: float, *, trained: bool = True) -> float:
+def head_bytes(
+    shape: ModelShape, precision: Precision, policy_tokens: float, *, trained: bool = True, on_gpu: bool = False
+) -> float:
     """The height of a loss whose logits are computed in blocks: in the backward pass.
 
     Three blocks in float32 and, with weights of 16 bits, one more in two halves; hidden states and their gradient; and
@@ -218,11 +221,13 @@ def head_bytes(shape: ModelShape, precision: Precision, policy_tokens: float, *,
         precision: Of its weights.
         policy_tokens: Of a micro-batch.
         trained: Whether the head has a gradient.
+        on_gpu: Whether a GPU computes, in larger blocks.
     """
-    size, entries, tokens = precision.weight, min(shape.vocabulary, BLOCK_ENTRIES), min(policy_tokens, BLOCK_TOKENS)
+    most_entries, most_tokens = GPU_BLOCK if on_gpu else (BLOCK_ENTRIES, BLOCK_TOKENS)
+    size, entries, tokens = precision.weight, min(shape.vocabulary, most_entries), min(policy_tokens, most_tokens)
     gradient = shape.embedding_parameters * size + entries * shape.hidden * 4 if trained else 0
     per_entry = 12 if size == 4 else 16
-    if shape.vocabulary <= BLOCK_ENTRIES and policy_tokens <= BLOCK_TOKENS:
+    if shape.vocabulary <= most_entries and policy_tokens <= most_tokens:
         # It is the only block: none is left of the one before, and most is held once its gradient is made.
         per_entry -= 4
         gradient += entries * shape.hidden * size if trained else 0
@@ -306,7 +311,7 @@ def _of_the_update(shape: ModelShape, run: RunShape, hardware: Hardware) -> tupl
         **options,  # type: ignore[arg-type]
     )
     if layout.packed or shape.vocabulary > SMALL_VOCABULARY:
-        head = head_bytes(shape, precision, policy_tokens, trained=not run.lora_rank)
+        head = head_bytes(shape, precision, policy_tokens, trained=not run.lora_rank, on_gpu=hardware.is_gpu)
     else:
         head = logits_bytes(shape, policy_tokens)
     layer = 3 * tokens * shape.intermediate * precision.weight

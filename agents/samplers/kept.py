@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from transformers.cache_utils import DynamicLayer
 
 from agents.packed.attention import NAME
 from agents.samplers.base import ConversationKey, GenerationRequest
+from agents.samplers.recorded import RecordedStep, Recorder
 
 __all__ = ["KeptBatch", "KeptStates", "StateShape", "state_shape"]
 
@@ -128,6 +130,8 @@ class KeptBatch:
         kept: Where states come from, and go back to.
         requests: What is continued.
         most: The most tokens that are appended.
+        recorder: Given, a token a row is computed by a `RecordedStep`: over all the room that rows have, since what is
+            recorded can't grow.
     """
 
     def __init__(
@@ -138,8 +142,12 @@ class KeptBatch:
         kept: KeptStates,
         requests: Sequence[GenerationRequest],
         most: int,
+        *,
+        recorder: Recorder | None = None,
     ) -> None:
         self._model, self._cache_name, self._shape, self._kept = model, cache_name, shape, kept
+        self._recorder = recorder
+        self._step: RecordedStep | None = None
         self._requests = list(requests)
         found = [kept.take(request) for request in requests]
         # Equal prompts, as those of a group's first turn, are read once.
@@ -178,10 +186,19 @@ class KeptBatch:
 
     def append(self, tokens: Tensor) -> None:
         """Give each row its next token, [B]."""
-        self._forward(tokens[:, None].tolist())
+        if self._recorder is None:
+            self._forward(tokens[:, None].tolist())
+            return
+        if self._step is None:
+            # Not a method of this object, which would then hold itself, and with it all states, until it is collected.
+            compute = partial(_one_token, self._model, self._cache_name, self._states)
+            self._step = RecordedStep(compute, len(tokens), self._recorder)
+        self._logits = self._step(tokens[:, None], self._lengths[:, None])
+        self._lengths = self._lengths + 1
 
     def keep(self, rows: Tensor) -> None:
         """Let the other rows go."""
+        self._step = None
         self._states = self._states[:, :, rows.to(self._shape.device)]
         self._lengths = self._lengths[rows]
         self._requests = [self._requests[row] for row in rows.tolist()]
@@ -222,17 +239,41 @@ class KeptBatch:
         if width > 1 or int(self._lengths.min()) < longest:
             mask = (torch.arange(longest) <= places[:, :, None])[:, None].to(device)  # [B, 1, W, L]
         writes = places.masked_fill(is_padding, self._states.shape[4] - 1).to(device)
-        cache = DynamicCache(config=self._model.config)
-        owners = torch.arange(rows, device=device)[:, None]  # [B, 1]
-        cache.layers = [_KeptLayer(states, owners, writes, longest) for states in self._states]
-        self._logits = self._model(
-            input_ids=ids.to(device),
-            attention_mask=mask,
-            position_ids=places.to(device),
-            use_cache=True,
-            logits_to_keep=1,
-            **{self._cache_name: cache},
-        ).logits[:, -1]
+        self._logits = _logits_of(
+            self._model, self._cache_name, self._states, ids.to(device), places.to(device), writes, mask, longest
+        )
+
+
+def _one_token(model: Any, cache_name: str, states: Tensor, ids: Tensor, places: Tensor) -> Tensor:
+    """[B, V] of ids and places [B, 1], over all the room that rows have in states [M, 2, B, K, C + 1, D]."""
+    room = states.shape[4] - 1
+    seen = torch.arange(room, device=places.device) <= places[:, :, None]  # [B, 1, C]
+    return _logits_of(model, cache_name, states, ids, places, places, seen[:, None], room)
+
+
+def _logits_of(
+    model: Any,
+    cache_name: str,
+    states: Tensor,
+    ids: Tensor,
+    places: Tensor,
+    writes: Tensor,
+    mask: Tensor | None,
+    length: int,
+) -> Tensor:
+    """[B, V]: the logits after the last of ids [B, W], whose states are written and which see the first `length`."""
+    cache = DynamicCache(config=model.config)
+    owners = torch.arange(len(ids), device=ids.device)[:, None]  # [B, 1]
+    cache.layers = [_KeptLayer(layer, owners, writes, length) for layer in states]
+    logits: Tensor = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=places,
+        use_cache=True,
+        logits_to_keep=1,
+        **{cache_name: cache},
+    ).logits[:, -1]
+    return logits
 
 
 class _KeptLayer(DynamicLayer):  # type: ignore[no-untyped-call]

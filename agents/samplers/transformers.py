@@ -26,10 +26,17 @@ from agents.errors import ModelError
 from agents.samplers.base import ConversationKey, FinishReason, Generation, GenerationRequest, SamplingSettings
 from agents.samplers.drawing import draw, log_normalizer, truncate, uniforms
 from agents.samplers.kept import KeptBatch, KeptStates, state_shape
+from agents.samplers.recorded import Recorder, records_on
 from agents.samplers.stopping import StopMatcher
 from zs_env.errors import ConfigError
 
 __all__ = ["TransformersSampler"]
+
+_WORTH_RECORDING = 6
+"""The fewest new tokens of a batch whose steps are recorded: of fewer, there is little to play back."""
+
+_COMPACT_RECORDED = 0.25
+"""Another number of rows has to be recorded anew, so rows leave once no more than this share of them is alive."""
 
 
 class TransformersSampler:
@@ -52,6 +59,9 @@ class TransformersSampler:
         keep_cache: Whether the cache is kept from turn to turn where it can be.
         max_cached_tokens: The most tokens whose keys and values are kept between turns; conversations beyond that are
             read anew at each turn.
+        record_steps: Whether decoding steps are recorded and played back, where the cache is kept from turn to turn;
+            left out: on a GPU, with one worker. Rows that have ended then stay in the batch longer, for a batch of
+            another size is recorded anew.
     """
 
     def __init__(
@@ -66,6 +76,7 @@ class TransformersSampler:
         compact_below: float = 0.8,
         keep_cache: bool = True,
         max_cached_tokens: int = 262_144,
+        record_steps: bool | None = None,
     ) -> None:
         self.model = model
         self.codec = codec
@@ -88,6 +99,11 @@ class TransformersSampler:
             raise ModelError(f"{type(model).__name__} takes no key-value cache, so it can't be sampled.")
         can_keep = keep_cache and self._takes_positions and self._takes_logits_to_keep
         self._state_shape = state_shape(model, self._cache_name) if can_keep else None
+        self._recorder: Recorder | None = None
+        if self._state_shape is not None:
+            where = self._state_shape.device
+            if (records_on(where) and num_workers == 1) if record_steps is None else record_steps:
+                self._recorder = Recorder(where)
         # Rows of one length need no padding, which not every recurrent model leaves out of its states.
         self._pads = self._state_shape is not None or self._padding_changes_nothing()
 
@@ -181,11 +197,17 @@ class TransformersSampler:
         counts = limits.clone()  # [R]
         reasons: list[FinishReason] = ["length"] * num_requests
 
+        compact_below = self._compact_below
         batch: _Batch | KeptBatch
         if self._state_shape is None:
             batch = _Batch(self, requests, most)
         else:
-            batch = KeptBatch(self.model, self._cache_name, self._state_shape, self.kept, requests, most)
+            recorder = self._recorder if most >= _WORTH_RECORDING else None
+            batch = KeptBatch(
+                self.model, self._cache_name, self._state_shape, self.kept, requests, most, recorder=recorder
+            )
+            if recorder is not None:
+                compact_below = min(compact_below, _COMPACT_RECORDED)
         rows, live = torch.arange(num_requests), torch.ones(num_requests, dtype=torch.bool)  # [B], [B]
         for step in range(most):
             chosen, chosen_logprobs = self._choose(batch.logits(), drawn[rows, step])  # [B], [B]
@@ -205,7 +227,7 @@ class TransformersSampler:
             num_live = int(live.sum())
             if not num_live:
                 break
-            if num_live <= self._compact_below * len(live):
+            if num_live <= compact_below * len(live):
                 kept = live.nonzero()[:, 0]
                 batch.keep(kept)
                 rows, chosen, live = rows[kept], chosen[kept], live[kept]

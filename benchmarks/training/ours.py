@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from agents.samplers.base import (
 )
 from agents.samplers.transformers import TransformersSampler
 from agents.trajectory import Trajectory
-from benchmarks.training.memory import memory_mb, reset_peak
+from benchmarks.training.memory import memory_mb, reset_peak, wait
 from benchmarks.training.steps import Job, Step, Turns
 from benchmarks.training.workload import PROMPT, Lengths, Workload
 from zs_env.questions import QuestionList
@@ -33,7 +34,7 @@ def settings_of(job: Job, sections: dict[str, Any]) -> TrainConfig:
     """A run's settings: what the workload asks for, and an arm's sections over it."""
     scenario = job.scenario
     settings: dict[str, dict[str, Any]] = {
-        "run": {"seed": job.seed, "device": "cpu"},
+        "run": {"seed": job.seed, "device": job.device},
         "model": {"source": str(job.model)},
         "search": {"topk": 1},
         "episode": {"max_turns": scenario.turns, "prompt": PROMPT, "reward": "em"},
@@ -72,13 +73,16 @@ def take_steps(job: Job, settings: dict[str, Any], turns: Turns) -> None:
 
     def watched(step: int, trajectories: Sequence[Trajectory]) -> dict[str, float]:
         nonlocal rollout_peak_mb
-        rollout_peak_mb = memory_mb()["peak"]
-        reset_peak()
+        rollout_peak_mb = memory_mb(job.device)["peak"]
+        reset_peak(job.device)
         return learn(step, trajectories)
 
     algorithm.learn = watched  # type: ignore[method-assign]
     while turns.begin():
         taken = algorithm.step(number)
+        began = time.perf_counter()
+        wait(job.device)
+        tail_s = time.perf_counter() - began  # of the optimizer's step
         number += 1
         policy_tokens = sum(trajectory.num_policy_tokens for trajectory in taken.trajectories)
         learned = taken.metrics["num_examples"] / len(taken.trajectories)
@@ -89,7 +93,8 @@ def take_steps(job: Job, settings: dict[str, Any], turns: Turns) -> None:
             trained_tokens=round(policy_tokens * learned),  # all episodes are of one length
         )
         seconds = {name: taken.metrics[name] for name in ("rollout_s", "update_s", "step_s")}
-        peaks = {"rollout_peak_mb": rollout_peak_mb, "update_peak_mb": memory_mb()["peak"]}
+        seconds = {name: value + tail_s * (name != "rollout_s") for name, value in seconds.items()}
+        peaks = {"rollout_peak_mb": rollout_peak_mb, "update_peak_mb": memory_mb(job.device)["peak"]}
         turns.report(Step(lengths=lengths, **seconds, **peaks))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.codec import TextCodec
-from benchmarks.training.memory import memory_mb
+from benchmarks.training.memory import memory_mb, wait
 from benchmarks.training.steps import Job, Step, Turns
 from benchmarks.training.workload import Lengths, Workload
 
@@ -46,10 +46,12 @@ def take_steps(job: Job, settings: dict[str, Any], turns: Turns) -> None:
     dtype = getattr(torch, settings.get("dtype", "float32"))
     num_rows = settings.get("rows", 8)
     model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, attn_implementation="sdpa")
+    model.to(job.device)
     codec = TextCodec(AutoTokenizer.from_pretrained(job.model))
     ids, labels = make_batch(Workload(job.scenario, codec, seed=job.seed), model.get_input_embeddings().num_embeddings)
     policy_tokens = int((labels >= 0).sum())
     lengths = Lengths(episodes=len(ids), tokens=ids.numel(), policy_tokens=policy_tokens, trained_tokens=policy_tokens)
+    ids, labels = ids.to(job.device), labels.to(job.device)
     while turns.begin():
         began = time.perf_counter()
         for part in range(0, len(ids), num_rows):
@@ -58,7 +60,7 @@ def take_steps(job: Job, settings: dict[str, Any], turns: Turns) -> None:
             output.loss.backward()
             del output
         model.zero_grad(set_to_none=True)
+        wait(job.device)
         seconds = time.perf_counter() - began
-        turns.report(
-            Step(rollout_s=0.0, update_s=seconds, step_s=seconds, lengths=lengths, update_peak_mb=memory_mb()["peak"])
-        )
+        peak = memory_mb(job.device)["peak"]
+        turns.report(Step(rollout_s=0.0, update_s=seconds, step_s=seconds, lengths=lengths, update_peak_mb=peak))

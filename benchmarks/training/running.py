@@ -44,7 +44,7 @@ class ArmRun:
 
     Attributes:
         arm: Which.
-        loaded_mb: Resident memory once everything was loaded, in 10⁶ bytes.
+        loaded_mb: Memory once everything was loaded, in 10⁶ bytes; see `memory.memory_mb`.
         steps: Its steps, the warm-up step not among them.
         warm_up: That step.
     """
@@ -56,12 +56,12 @@ class ArmRun:
 
     @property
     def peak_mb(self) -> float:
-        """The most resident memory of any step, the warm-up included."""
+        """The most memory of any step, the warm-up included."""
         return max(max(step.rollout_peak_mb, step.update_peak_mb) for step in self._all())
 
     @property
     def update_peak_mb(self) -> float:
-        """The most resident memory while weights were updated."""
+        """The most memory while weights were updated."""
         return max(step.update_peak_mb for step in self._all())
 
     def _all(self) -> list[Step]:
@@ -76,7 +76,7 @@ def alternate(
     threads: int,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[ArmRun]:
-    """Let arms take steps in turn.
+    """Let arms take steps in turn; on a GPU one arm after the other, for together they may not fit its memory.
 
     Args:
         arms: Which.
@@ -89,6 +89,8 @@ def alternate(
         ConfigError: An arm did other work than the workload says.
         ModelError: An arm broke off; the message holds the end of what it said.
     """
+    if job.device != "cpu":
+        return [_alone(arm, job, repeats=repeats, threads=threads, say=say) for arm in arms]
     children: list[_Child] = []
     try:
         for arm in arms:
@@ -99,12 +101,30 @@ def alternate(
         for repeat in range(repeats):
             # Who comes first changes, so that nobody always follows the same other.
             for child in children[repeat % len(children) :] + children[: repeat % len(children)]:
-                step = child.step()
-                say(f"{job.scenario.name}: {child.run.arm.name}, step {repeat + 1} of {repeats}: {step.step_s:.1f} s")
+                say(_told(job, child, child.step(), f"{repeat + 1} of {repeats}"))
     finally:
         for child in children:
             child.close()
     return [child.run for child in children]
+
+
+def _alone(arm: Arm, job: Job, *, repeats: int, threads: int, say: Callable[[str], None]) -> ArmRun:
+    """All steps of an arm, with the device for itself."""
+    say(f"{job.scenario.name}: loading {arm.name}, and a step to warm up …")
+    child = _Child(arm, job, threads)
+    try:
+        child.load()
+        child.step(counts=False)
+        for repeat in range(repeats):
+            say(_told(job, child, child.step(), f"{repeat + 1} of {repeats}"))
+    finally:
+        child.close()
+    return child.run
+
+
+def _told(job: Job, child: _Child, step: Step, which: str) -> str:
+    parts = f"{step.rollout_s:.2f} + {step.update_s:.2f}"
+    return f"{job.scenario.name}: {child.run.arm.name}, step {which}: {step.step_s:.1f} s ({parts})"
 
 
 class _Child:
@@ -115,6 +135,7 @@ class _Child:
         self._wanted = job.scenario.lengths
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         order = {"arm": arm.name, "scenario": asdict(job.scenario), "model": str(job.model), "seed": job.seed}
+        order["device"] = job.device
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks", "training", "--serve", json.dumps({**order, "threads": threads})],
             stdin=subprocess.PIPE,
@@ -173,17 +194,18 @@ class _Child:
 class _PipeTurns:
     """`Turns` at the child's end of the pipe."""
 
-    def __init__(self, orders: TextIO, answers: TextIO) -> None:
+    def __init__(self, orders: TextIO, answers: TextIO, device: str) -> None:
         self._orders = orders
         self._answers = answers
+        self._device = device
         self._has_told = False
 
     def begin(self) -> bool:
         if not self._has_told:
             self._has_told = True
-            self._tell({"loaded_mb": memory_mb()["now"]})
+            self._tell({"loaded_mb": memory_mb(self._device)["now"]})
         wanted = bool(self._orders.readline())
-        reset_peak()
+        reset_peak(self._device)
         return wanted
 
     def report(self, step: Step) -> None:
@@ -204,6 +226,9 @@ def serve(order: str) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     torch.set_num_threads(arm.settings.get("run", {}).get("threads") or wanted["threads"])
-    job = Job(model=Path(wanted["model"]), scenario=Scenario(**wanted["scenario"]), seed=wanted["seed"])
+    scenario = Scenario(**wanted["scenario"])
+    job = Job(model=Path(wanted["model"]), scenario=scenario, seed=wanted["seed"], device=wanted["device"])
     torch.manual_seed(job.seed)
-    import_module(_MODULES[arm.side]).take_steps(job, arm.settings, _PipeTurns(sys.stdin, answers))
+    import_module(_MODULES[arm.side]).take_steps(
+        job, arm.settings_on(job.device), _PipeTurns(sys.stdin, answers, job.device)
+    )

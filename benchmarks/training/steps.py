@@ -21,7 +21,7 @@ class Step:
         update_s: Seconds of all that came after.
         step_s: Both together.
         lengths: What it held.
-        rollout_peak_mb: The most resident memory meanwhile, in 10⁶ bytes.
+        rollout_peak_mb: The most memory meanwhile, in 10⁶ bytes; see `memory.memory_mb`.
         update_peak_mb: The same of the update.
     """
 
@@ -41,11 +41,13 @@ class Job:
         model: A folder in Hugging Face format.
         scenario: The lengths.
         seed: Of texts, rewards and sampling.
+        device: Where it is trained: "cpu" or "cuda".
     """
 
     model: Path
     scenario: Scenario
     seed: int = 0
+    device: str = "cpu"
 
 
 class Turns(Protocol):

@@ -37,7 +37,7 @@ class Ratio:
     most: float
 
 
-def arm_record(run: ArmRun, scenario: Scenario) -> dict[str, Any]:
+def arm_record(run: ArmRun, scenario: Scenario, device: str = "cpu") -> dict[str, Any]:
     """An arm's measurements in plain JSON types."""
     median = {phase: statistics.median(getattr(step, phase) for step in run.steps) for phase in _PHASES}
     lengths = scenario.lengths
@@ -45,7 +45,7 @@ def arm_record(run: ArmRun, scenario: Scenario) -> dict[str, Any]:
         "name": run.arm.name,
         "side": run.arm.side,
         "title": run.arm.title,
-        "settings": run.arm.settings,
+        "settings": run.arm.settings_on(device),
         "median": median,
         "tokens_per_s": lengths.tokens / median["step_s"],
         "policy_tokens_per_s": lengths.policy_tokens / median["step_s"],

@@ -14,7 +14,7 @@ import warnings
 from typing import Any
 
 from agents.codec import TextCodec
-from benchmarks.training.memory import memory_mb, reset_peak
+from benchmarks.training.memory import memory_mb, reset_peak, wait
 from benchmarks.training.steps import Job, Step, Turns
 from benchmarks.training.workload import Lengths, Workload
 from zs_env.errors import ConfigError, require
@@ -39,7 +39,7 @@ def take_steps(job: Job, settings: dict[str, Any], turns: Turns) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     workload = Workload(job.scenario, TextCodec(tokenizer), seed=job.seed)
-    watch = _Watch(turns, workload)
+    watch = _Watch(turns, workload, job.device)
 
     class Callback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -106,7 +106,7 @@ def _arguments(job: Job, settings: dict[str, Any], folder: str) -> Any:
         max_steps=1_000_000,
         shuffle_dataset=False,
         seed=job.seed,
-        use_cpu=True,
+        use_cpu=job.device == "cpu",
         dataloader_pin_memory=False,
         disable_tqdm=True,
         logging_strategy="no",
@@ -118,8 +118,9 @@ def _arguments(job: Job, settings: dict[str, Any], folder: str) -> Any:
 class _Watch:
     """Timestamps of a step, and what it held."""
 
-    def __init__(self, turns: Turns, workload: Workload) -> None:
+    def __init__(self, turns: Turns, workload: Workload, device: str) -> None:
         self._turns = turns
+        self._device = device
         self._workload = workload
         self._began = 0.0
         self._rollout_s = 0.0
@@ -134,10 +135,11 @@ class _Watch:
 
     def played(self, seconds: float, batch: dict[str, Any]) -> None:
         self._rollout_s, self._batch = seconds, batch
-        self._rollout_peak_mb = memory_mb()["peak"]
-        reset_peak()
+        self._rollout_peak_mb = memory_mb(self._device)["peak"]
+        reset_peak(self._device)
 
     def stop(self) -> None:
+        wait(self._device)
         seconds = time.perf_counter() - self._began
         batch, self._batch = self._batch, {}
         _check_prompt_ids(batch, self._workload)
@@ -158,7 +160,7 @@ class _Watch:
                 step_s=seconds,
                 lengths=lengths,
                 rollout_peak_mb=self._rollout_peak_mb,
-                update_peak_mb=memory_mb()["peak"],
+                update_peak_mb=memory_mb(self._device)["peak"],
             )
         )
 

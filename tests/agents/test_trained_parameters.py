@@ -224,3 +224,21 @@ def test_adamw_moves_one_weight_after_the_other_on_every_device() -> None:
     # All at once, as torch does by default on a GPU, takes a copy of all weights in float32 more.
     optimizer = make_optimizer([torch.nn.Parameter(torch.ones(2, 2))], OptimizerSettings())
     assert [group["foreach"] for group in optimizer.param_groups] == [False, False]
+
+
+def test_a_state_from_another_kind_of_device_goes_on_by_a_seed_of_its_own() -> None:
+    """A GPU's generator has a state of 16 bytes, the CPU's one of 5,056."""
+
+    def moved(rounding: torch.Tensor) -> torch.Tensor:
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, 200, dtype=torch.bfloat16)[None])
+        trained = TrainedParameters([weight], OptimizerSettings(learning_rate=1e-4, masters="none"))
+        trained.load_state_dict({**trained.state_dict(), "rounding": rounding})
+        weight.float().sum().backward()
+        trained.step(loss=0.0, learning_rate=1e-4)
+        return weight.detach().clone()
+
+    first, second = (torch.tensor([7, 0] * 7 + [0, at], dtype=torch.uint8) for at in (4, 8))
+    assert torch.equal(moved(first), moved(first))
+    assert not torch.equal(moved(first), moved(second))
+    kept = torch.Generator().manual_seed(3).get_state()
+    assert torch.equal(moved(kept), moved(kept))

@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from agents.codec import TextCodec
-from agents.testing import byte_tokenizer
+from agents.plan.shapes import shape_of
+from agents.policy import load_policy
+from agents.testing import byte_tokenizer, tiny_llama
 from benchmarks.__main__ import main
-from benchmarks.training import arms, ours, plain, trl_side
+from benchmarks.training import arms, models, ours, plain, trl_side
 from benchmarks.training.arms import ARMS, Arm, arm_named, default_arms
 from benchmarks.training.command import SCHEMA
 from benchmarks.training.models import write_model
-from benchmarks.training.running import ArmRun
+from benchmarks.training.running import ArmRun, _alone
 from benchmarks.training.steps import CountedTurns, Job, Step
 from benchmarks.training.tables import ratios_of, render
 from benchmarks.training.workload import SCENARIOS, Lengths, Workload, pad_text
@@ -136,6 +138,43 @@ def test_every_arm_of_ours_that_can_run_here_does_all_of_the_work(arm: Arm, mode
     job, turns = Job(model=model, scenario=SCENARIOS["multi-turn"].of(tiny=True)), CountedTurns(1)
     ours.take_steps(job, arm.settings, turns)
     assert [step.lengths for step in turns.steps] == [job.scenario.lengths]
+
+
+def test_on_a_gpu_some_settings_are_others_and_the_rest_stays() -> None:
+    arm = Arm(
+        name="a", side="ours", title="a", settings={"learner": {"x": 1, "y": 2}, "rows": 2},
+        on_gpu={"learner": {"x": 3}, "rows": 9},
+    )  # fmt: skip
+    assert arm.settings_on("cpu") == {"learner": {"x": 1, "y": 2}, "rows": 2}
+    assert arm.settings_on("cuda") == {"learner": {"x": 3, "y": 2}, "rows": 9}
+    for arm in ARMS:
+        assert arm.settings_on("cpu") == arm.settings
+
+
+def test_models_of_named_shapes_are_in_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(models.SHAPES, "small", shape_of(tiny_llama().config, name="small"))
+    write_model("small", tmp_path)
+    assert load_policy(tmp_path, dtype="bfloat16").model.config.dtype == torch.bfloat16
+    with pytest.raises(ConfigError, match=r"must be one of smollm2, random, tiny, .*; got 'large'"):
+        write_model("large", tmp_path)
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["training", "--tiny", "--device", "cuda", "--arms", "ours-bf16"]) == 2
+    assert "device 'cuda': torch sees no GPU" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_arm_alone_takes_the_steps_that_it_takes_among_others(model: Path) -> None:
+    told: list[str] = []
+    job = Job(model=model, scenario=SCENARIOS["multi-turn"].of(tiny=True))
+    run = _alone(arm_named("ours-unrecorded"), job, repeats=2, threads=1, say=told.append)
+    assert [step.lengths for step in run.steps] == [job.scenario.lengths] * 2
+    assert run.warm_up is not None
+    assert "ours-unrecorded, step 2 of 2" in told[-1]
 
 
 def test_an_arm_that_cannot_run_is_skipped_unless_it_was_named(

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.packed import PackedLayout, blockwise
-from agents.packed.attention import flash_packed, sdpa_packed
+from agents.packed import PackedLayout, attention, blockwise
+from agents.packed.attention import flash_packed, packed_kernel_name, sdpa_packed, varlen_packed
 from agents.packed.blockwise import blockwise_attention
 
 
@@ -127,3 +127,40 @@ def test_in_bfloat16_a_block_is_as_near_to_the_formula_as_sdpa_is() -> None:
     ours, theirs = errors(blockwise_attention), errors(sdpa_packed)
     # The gradient of a softmax weight is rounded to bfloat16 here and isn't there.
     assert all(one < 2 * other for one, other in zip(ours, theirs, strict=True)), (ours, theirs)
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_torchs_own_kernel_is_asked_for_what_flash_attn_is(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It computes on a GPU alone; here a stand-in does, with the arguments that torch documents: causal is a window."""
+    own = pytest.importorskip("torch.nn.attention.varlen")
+
+    def stand_in(
+        queries: Tensor, keys: Tensor, values: Tensor, *rest: Any, scale: float, window_size: tuple[int, int]
+    ) -> Tensor:
+        assert window_size[1] == 0, "nothing that comes after is seen"
+        assert queries.shape[1] == keys.shape[1] == values.shape[1], "no version has to share key heads by itself"
+        return varlen(queries, keys, values, *rest, softmax_scale=scale, causal=True, window_size=(window_size[0], 0))
+
+    monkeypatch.setattr(own, "varlen_attn", stand_in)
+    layout = PackedLayout.of([(7, [3, 5]), (0, [6])])
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(heads, layout.num_tokens, 8, generator=generator) for heads in (4, 2, 2)]
+    for _ in range(2):  # the second time from what the layout has kept
+        found = varlen_packed(*given, layout, scale=0.3, window=window)
+        torch.testing.assert_close(found, naive(*given, layout, 0.3, window))
+
+
+def test_16_bits_on_a_gpu_take_flash_attn_or_torchs_own_kernel_and_others_sdpa(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu, half = torch.device("cuda"), torch.bfloat16
+    for has_flash, has_own, wanted in (
+        (True, True, "flash_attention_2"),
+        (False, True, "varlen"),
+        (False, False, "sdpa"),
+    ):
+        monkeypatch.setattr(attention, "has_flash_attention", lambda has=has_flash: has)
+        monkeypatch.setattr(attention, "has_varlen_attention", lambda has=has_own: has)
+        assert packed_kernel_name(gpu, half) == wanted
+        assert packed_kernel_name(gpu, torch.float32) == "sdpa"
+        assert packed_kernel_name(torch.device("cpu"), half) == "blockwise"

@@ -17,7 +17,7 @@ from tests.agents.sharded.scenarios import SCENARIOS
 TIMEOUT_S = 240.0
 
 
-def run_ranks(world_size: int, names: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+def run_ranks(world_size: int, names: Sequence[str], folder: Path, device: str = "cpu") -> list[dict[str, Any]]:
     """What each rank found, by scenario.
 
     Processes are forked from a server that has imported torch and transformers, and computed nothing: one import for
@@ -26,9 +26,9 @@ def run_ranks(world_size: int, names: Sequence[str], folder: Path) -> list[dict[
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     store = make_store("127.0.0.1", timeout_s=120)
+    given = (store.port, list(names), str(folder), device)
     processes = [
-        context.Process(target=_rank, args=(rank, world_size, store.port, list(names), str(folder)), daemon=True)
-        for rank in range(world_size)
+        context.Process(target=_rank, args=(rank, world_size, *given), daemon=True) for rank in range(world_size)
     ]
     for process in processes:
         process.start()
@@ -44,15 +44,18 @@ def run_ranks(world_size: int, names: Sequence[str], folder: Path) -> list[dict[
                 process.join()
     said = "\n".join(path.read_text() for path in sorted(folder.glob(f"{world_size}-*.txt")))
     assert codes == [0] * world_size, f"ranks ended with {codes} (None: they hung)\n{said}"
-    return [torch.load(folder / f"{world_size}-{rank}.pt", weights_only=True) for rank in range(world_size)]
+    return [
+        torch.load(folder / f"{world_size}-{rank}.pt", map_location="cpu", weights_only=True)
+        for rank in range(world_size)
+    ]
 
 
-def _rank(rank: int, world_size: int, port: int, names: list[str], folder: str) -> None:
+def _rank(rank: int, world_size: int, port: int, names: list[str], folder: str, device: str) -> None:
     where = Path(folder)
     try:
         torch.set_num_threads(1)
         store = connect_store("127.0.0.1", port, timeout_s=120)
-        mesh = join(rank, world_size, store, device=torch.device("cpu"), timeout_s=120)
+        mesh = join(rank, world_size, store, device=torch.device(device), timeout_s=120)
         torch.save({name: SCENARIOS[name](mesh, where) for name in names}, where / f"{world_size}-{rank}.pt")
         leave()
     except BaseException:

@@ -24,6 +24,12 @@ def test_the_bounds_are_played_once_and_need_no_engine(tmp_path: Path, capsys: p
     assert [wrong_with(record.folder) for record in rows.values()] == [[], []]
 
 
+def test_a_bound_bears_no_policy_s_name(tmp_path: Path) -> None:
+    assert run(tmp_path, "--agent", "oracle", "--limit", 4, "--policy-name", "mine", "--train-engine", "bm25") == 0
+    row = record_in(tmp_path).content["row"]
+    assert (row["policy"], row["train_engine"], row["model"]) == ("oracle", "none", None)
+
+
 def test_a_callable_on_three_engines_leaves_three_valid_records(tmp_path: Path) -> None:
     pytest.importorskip("bm25s")
     out, json_file = tmp_path / "out", tmp_path / "all.json"
