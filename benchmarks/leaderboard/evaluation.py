@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ from benchmarks.leaderboard.scrubbing import scrub_text
 from benchmarks.leaderboard.slugs import slug_of
 from benchmarks.leaderboard.suites import LoadedSet, Suite
 from zs_env.errors import ConfigError
+from zs_env.prompts import PROMPTS
 from zs_env.tuning.keeping import differences
 from zs_env.types import SearchEngine
 
@@ -172,6 +174,8 @@ class Evaluation:
                 "noise_probability": settings.noise_probability,
                 "topk": episode.topk,
                 "max_turns": episode.max_turns,
+                "prompt": _prompt_name(episode.prompt) if self.agent.takes_callable else "default",
+                "max_information_chars": episode.max_information_chars,
                 "max_new_tokens": rollout.max_new_tokens,
                 "max_episode_tokens": rollout.max_episode_tokens,
                 "temperature": settings.temperature,
@@ -274,6 +278,12 @@ class Evaluation:
             "num_failed": sum(episode.failed for episode in episodes),
         }
         return write_record(self.settings.out, whole, episodes)
+
+
+def _prompt_name(prompt: str) -> str:
+    """A prompt of the project by its name, one's own by its hash: another prompt is another evaluation."""
+    named = (name for name, text in PROMPTS.items() if text == prompt)
+    return next(named, f"sha256:{hashlib.sha256(prompt.encode()).hexdigest()[:16]}")
 
 
 def _read_before(folder: Path, content: Mapping[str, Any]) -> Record | None:

@@ -130,3 +130,23 @@ def test_help_says_what_to_do_first(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "a first row, without a download or a server" in told
     assert "--suite atlas" in told
+
+
+def test_another_prompt_is_another_evaluation(tmp_path: Path) -> None:
+    flags = ["--agent", "zerosearch", "--callable", write_policy(tmp_path), "--limit", 4]
+    for prompt in ("default", "short", "Mine. Question: {question}", "Mine! Question: {question}"):
+        assert run(tmp_path / "out", *flags, "--prompt", prompt) == 0
+    assert run(tmp_path / "out", *flags) == 0
+    records = read_records(tmp_path / "out")
+    told = sorted(record.content["settings"]["prompt"] for record in records)
+    assert told[:2] == ["default", "sha256:" + told[1][7:]]
+    assert (told[3], len(set(told)), len(records)) == ("short", 4, 4)
+    started = {record.content["settings"]["prompt"]: record.episodes()[0].segments[0].text for record in records}
+    assert started["short"].startswith("Question: ")
+    assert [wrong_with(record.folder) for record in records] == [[]] * 4
+
+
+def test_a_prompt_means_nothing_to_an_agent_with_one_of_its_own(tmp_path: Path) -> None:
+    assert run(tmp_path, "--agent", "random", "--limit", 3, "--prompt", "short") == 0
+    assert run(tmp_path, "--agent", "random", "--limit", 3) == 0
+    assert record_in(tmp_path).content["settings"]["prompt"] == "default"
