@@ -133,7 +133,7 @@ class Evaluation:
             content["model"] = self._model  # a server may have said more of itself
             record = self._write(content, kept.episodes, kept.seconds, stopped, before)
             if record.is_complete:
-                kept.path.unlink()
+                kept.path.unlink(missing_ok=True)  # another command may have finished the same record
             return record, stopped
 
     @property
@@ -144,6 +144,11 @@ class Evaluation:
     def _model(self) -> dict[str, Any]:
         """What is said of the player; what one command used says nothing of a record that several made."""
         return {name: value for name, value in self.player.record().items() if name != "usage"}
+
+    @property
+    def _noise_probability(self) -> float:
+        """A closed book and a real engine make no noise on purpose, so nothing asks them for it."""
+        return 0.0 if self.engine.kind in ("closed-book", "real") else self.settings.noise_probability
 
     @property
     def _tokens(self) -> TokenCount | None:
@@ -171,7 +176,7 @@ class Evaluation:
             "sets": [each.record() for each in self.sets],
             "settings": {
                 "seed": settings.seed,
-                "noise_probability": settings.noise_probability,
+                "noise_probability": self._noise_probability,
                 "topk": episode.topk,
                 "max_turns": episode.max_turns,
                 "prompt": _prompt_name(episode.prompt) if self.agent.takes_callable else "default",
@@ -200,7 +205,7 @@ class Evaluation:
                 set=each.name,
                 index=index,
                 question=question,
-                noise_probability=self.settings.noise_probability,
+                noise_probability=self._noise_probability,
             )
             for each in self.sets
             for index, question in enumerate(each.questions)

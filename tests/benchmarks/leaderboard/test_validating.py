@@ -228,7 +228,11 @@ def test_another_agent_reads_its_answer_out_of_a_text(tmp_path):
     agent = {"row": {"agent": "ra-agent"}, "agent": {"name": "ra-agent"}}
     honest = a_record(tmp_path / "a", [an_episode(0, "Ada L.", segments=said)], **agent)
     assert validate_record(honest.folder) == []
-    torn = (Segment("policy", "Ada<think>Bob?</think> L.<answer>"), Segment("environment", "Bob"), Segment("policy", "x"))
+    torn = (
+        Segment("policy", "Ada<think>Bob?</think> L.<answer>"),
+        Segment("environment", "Bob"),
+        Segment("policy", "x"),
+    )
     honest = a_record(tmp_path / "c", [an_episode(0, "Ada L.", segments=torn)], **agent)
     assert validate_record(honest.folder) == []
     lied = a_record(tmp_path / "b", [an_episode(0, "Bob", segments=said)], **agent)
