@@ -34,7 +34,7 @@ from agents.samplers.base import (
     SamplingSettings,
     submit_all,
 )
-from zs_env.bridge import start
+from zs_env.bridge import run_blocking, start
 from zs_env.engines.http import Call, Wording
 from zs_env.engines.http.connections import Pool
 from zs_env.engines.llm.client import ChatClient, ClientSettings
@@ -223,6 +223,15 @@ class OpenAISampler:
             "usage": self.usage.to_json(),
         }
 
+    def model_name(self) -> str:
+        """What the model is called: as the settings say, else as its server does; of a folder there the last part.
+
+        Raises:
+            ServiceError: The settings don't say, and the server can't be asked, or serves several.
+        """
+        named = self._client.settings.model or run_blocking(self._client.served_model())
+        return _shown(named) or named
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -331,6 +340,18 @@ class _PolicyClient(ChatClient):
             )
 
         return await self._call(attempt, seed=seed)
+
+    async def served_model(self) -> str:
+        """The name of the one model that the server serves.
+
+        Raises:
+            ServiceError: It can't be asked, or serves several.
+        """
+
+        async def attempt(pool: Pool, url: str, call: Call) -> str:
+            return await self._learn(pool, url, call.deadline, self._served_model)
+
+        return await self._call(attempt, seed=0)
 
     async def _served_model(self, pool: Pool, url: str) -> str:
         names = read_models(await self._request(pool, "GET", url, "/models", None, math.inf))

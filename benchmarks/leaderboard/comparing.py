@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.leaderboard.records import Record
-from benchmarks.leaderboard.slugs import IDENTITY_SETTINGS
+from benchmarks.leaderboard.slugs import IDENTITY_SETTINGS, USUAL_SETTINGS, setting_of
 
 __all__ = ["comparable", "notes", "questions_key"]
 
@@ -67,7 +67,7 @@ def notes(first: Record | Content, second: Record | Content) -> list[str]:
         ("what it was trained on", a["row"]["train_engine"], b["row"]["train_engine"]),
         ("the engine", a["row"]["eval_engine"], b["row"]["eval_engine"]),
         ("the kind of engine", a["engine"]["kind"], b["engine"]["kind"]),
-        *((name, a["settings"].get(name), b["settings"].get(name)) for name in IDENTITY_SETTINGS),
+        *((name, setting_of(a, name), setting_of(b, name)) for name in (*IDENTITY_SETTINGS, *USUAL_SETTINGS)),
         ("how tokens were counted", a["settings"].get("tokens"), b["settings"].get("tokens")),
         ("the judge", _judge(a), _judge(b)),
         ("the prices", a["settings"].get("prices"), b["settings"].get("prices")),

@@ -5,30 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from benchmarks.atlas_passages import write_passages
 from benchmarks.engine_specs import EngineSpec, check_names, parse_spec, read_specs
-from benchmarks.transfer import CLOSED_BOOK
+from benchmarks.leaderboard.kinds import CLOSED_BOOK, Kind, kind_of
 from zs_env.engines import ScriptedEngine
 from zs_env.engines.around import around
 from zs_env.errors import ConfigError
 from zs_env.types import SearchEngine
 
-__all__ = ["BoardEngine", "Kind", "closed_book", "engines_of"]
+__all__ = ["BoardEngine", "closed_book", "engines_of"]
 
-Kind = Literal["closed-book", "simulated", "real", "mixed"]
-
-_KINDS: dict[str, Kind] = {
-    CLOSED_BOOK: "closed-book",
-    "template": "simulated",
-    "simulate_prompt": "simulated",
-    "simulate_sft": "simulated",
-    "bm25": "real",
-    "dense": "real",
-    "wiki": "real",
-    "google": "real",
-}
 _SEARCHES_A_CORPUS = ("bm25", "dense")
 
 
@@ -110,7 +98,7 @@ def engines_of(
         if spec.search_mode == CLOSED_BOOK
         else BoardEngine(
             spec=spec,
-            kind=_KINDS.get(spec.search_mode, "mixed"),
+            kind=kind_of(spec.search_mode),
             tries=tries,
             timeout_s=timeout_s,
             max_in_flight=max_in_flight,

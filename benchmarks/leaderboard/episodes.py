@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -97,12 +98,56 @@ class PlayedEpisode:
             raise ConfigError(f"Not a played episode: {record!r:.200}. It holds the fields {sorted(known)}.")
         values = dict(record)
         try:
-            values["golden_answers"] = tuple(values["golden_answers"])
+            values["golden_answers"] = _texts(values["golden_answers"])
             values["searches"] = tuple(SearchRecord(**search) for search in values.get("searches", ()))
             values["segments"] = tuple(Segment(*segment) for segment in values.get("segments", ()))
-            return cls(**values)
-        except (KeyError, TypeError) as error:
+            episode = cls(**values)
+            _check_types(episode, _EPISODE_TYPES)
+            for search in episode.searches:
+                _check_types(search, _SEARCH_TYPES)
+            return episode
+        except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"Not a played episode ({error}): {record!r:.200}.") from error
+
+
+_WHOLE, _NUMBER = (int,), (int, float)
+_EPISODE_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("set", "question_id", "question", "status"), (str,)),
+    **dict.fromkeys(("answer", "error"), (str, type(None))),
+    "judged": (bool, type(None)),
+    "hops": (int, type(None)),
+    **dict.fromkeys(("index", "num_turns", "num_searches", "num_invalid"), _WHOLE),
+    **dict.fromkeys(("prompt_tokens", "completion_tokens"), _WHOLE),
+    **dict.fromkeys(("exact_match", "f1", "containment", "seconds", "search_seconds", "search_cost"), _NUMBER),
+}
+_SEARCH_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("query", "quality", "engine"), (str,)),
+    **dict.fromkeys(("route", "error"), (str, type(None))),
+    "contains_golden": (bool,),
+    "num_documents": _WHOLE,
+    **dict.fromkeys(("latency_s", "cost"), _NUMBER),
+}
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"golden_answers are texts; got {values!r:.100}")
+    return tuple(values)
+
+
+def _check_types(told: object, types: Mapping[str, tuple[type, ...]]) -> None:
+    """See that figures can be made of it: what is a number is finite, and not below 0.
+
+    Raises:
+        TypeError: A field is of another type.
+        ValueError: A number is none that can be.
+    """
+    for name, kinds in types.items():
+        value = getattr(told, name)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError(f"{name} is {value!r:.60}, of the wrong type ({type(value).__name__})")
+        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} is {value}, which can't be")
 
 
 def write_episodes(path: Path, episodes: Iterable[PlayedEpisode]) -> None:

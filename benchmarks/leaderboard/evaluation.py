@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ from benchmarks.leaderboard.scrubbing import scrub_text
 from benchmarks.leaderboard.slugs import slug_of
 from benchmarks.leaderboard.suites import LoadedSet, Suite
 from zs_env.errors import ConfigError
+from zs_env.prompts import PROMPTS
 from zs_env.tuning.keeping import differences
 from zs_env.types import SearchEngine
 
@@ -131,7 +133,7 @@ class Evaluation:
             content["model"] = self._model  # a server may have said more of itself
             record = self._write(content, kept.episodes, kept.seconds, stopped, before)
             if record.is_complete:
-                kept.path.unlink()
+                kept.path.unlink(missing_ok=True)  # another command may have finished the same record
             return record, stopped
 
     @property
@@ -142,6 +144,11 @@ class Evaluation:
     def _model(self) -> dict[str, Any]:
         """What is said of the player; what one command used says nothing of a record that several made."""
         return {name: value for name, value in self.player.record().items() if name != "usage"}
+
+    @property
+    def _noise_probability(self) -> float:
+        """A closed book and a real engine make no noise on purpose, so nothing asks them for it."""
+        return 0.0 if self.engine.kind in ("closed-book", "real") else self.settings.noise_probability
 
     @property
     def _tokens(self) -> TokenCount | None:
@@ -169,9 +176,11 @@ class Evaluation:
             "sets": [each.record() for each in self.sets],
             "settings": {
                 "seed": settings.seed,
-                "noise_probability": settings.noise_probability,
+                "noise_probability": self._noise_probability,
                 "topk": episode.topk,
                 "max_turns": episode.max_turns,
+                "prompt": _prompt_name(episode.prompt) if self.agent.takes_callable else "default",
+                "max_information_chars": episode.max_information_chars,
                 "max_new_tokens": rollout.max_new_tokens,
                 "max_episode_tokens": rollout.max_episode_tokens,
                 "temperature": settings.temperature,
@@ -196,7 +205,7 @@ class Evaluation:
                 set=each.name,
                 index=index,
                 question=question,
-                noise_probability=self.settings.noise_probability,
+                noise_probability=self._noise_probability,
             )
             for each in self.sets
             for index, question in enumerate(each.questions)
@@ -274,6 +283,12 @@ class Evaluation:
             "num_failed": sum(episode.failed for episode in episodes),
         }
         return write_record(self.settings.out, whole, episodes)
+
+
+def _prompt_name(prompt: str) -> str:
+    """A prompt of the project by its name, one's own by its hash: another prompt is another evaluation."""
+    named = (name for name, text in PROMPTS.items() if text == prompt)
+    return next(named, f"sha256:{hashlib.sha256(prompt.encode()).hexdigest()[:16]}")
 
 
 def _read_before(folder: Path, content: Mapping[str, Any]) -> Record | None:

@@ -15,6 +15,7 @@ from benchmarks.leaderboard.comparing import questions_key
 from benchmarks.leaderboard.pairs import MACRO, Scores, paired_by_set
 from benchmarks.leaderboard.record_shape import KINDS
 from benchmarks.leaderboard.records import Record
+from benchmarks.leaderboard.slugs import USUAL_SETTINGS, setting_of
 
 __all__ = ["Gap", "find_gaps", "gap_key"]
 
@@ -59,7 +60,7 @@ def gap_key(record: Record) -> str:
         "row": [row["policy"], row["agent"], row["model"], row["train_engine"]],
         "agent": content["agent"].get("fingerprint"),
         "questions": questions_key(record),
-        "settings": {name: content["settings"].get(name) for name in _SETTINGS},
+        "settings": {name: setting_of(content, name) for name in (*_SETTINGS, *USUAL_SETTINGS)},
         "fingerprints": content.get("fingerprints"),
     }
     return json.dumps(told, sort_keys=True)

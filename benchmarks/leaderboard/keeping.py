@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.leaderboard.episodes import PlayedEpisode
 from benchmarks.leaderboard.records import Record
 from benchmarks.leaderboard.scrubbing import scrub_episode
+from benchmarks.leaderboard.slugs import USUAL_SETTINGS
 from zs_env.errors import ConfigError
 from zs_env.tuning.keeping import KeptFile, differences, has_rows, is_busy, read_header
 
@@ -40,7 +41,8 @@ def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
     }
     kept["model"] = {name: value for name, value in content["model"].items() if name not in _AFTERWARDS}
     kept["sets"] = {each["name"]: {name: each.get(name) for name in _OF_A_SET} for each in content["sets"]}
-    kept["settings"] = {name: value for name, value in content["settings"].items() if name not in _NO_MATTER}
+    settings = {**USUAL_SETTINGS, **content["settings"]}
+    kept["settings"] = {name: value for name, value in settings.items() if name not in _NO_MATTER}
     return kept
 
 

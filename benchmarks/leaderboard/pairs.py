@@ -204,6 +204,10 @@ def _compare(sets: Sequence[_Set]) -> dict[str, Any]:
 
 
 def _resampled(differences: Floats, rng: np.random.Generator) -> Floats:
+    if differences[0] in (-1.0, 1.0) and (differences == differences[0]).all():
+        # Every question told them apart, and the same way: as in `bootstrap_means`, that is no certainty either.
+        above: Floats = differences[0] * (1.0 - rng.beta(0.5, len(differences) + 0.5, size=NUM_SAMPLES))
+        return above
     if differences.any():
         return bootstrap_means(differences, rng, share=False)
     # No question told them apart, which isn't to say that none would: as in `bootstrap_means`, on either side.

@@ -8,7 +8,8 @@
            "metrics": of benchmarks.leaderboard.metrics.measure_set}],
  "macro": of benchmarks.leaderboard.metrics.macro,
  "settings": {"seed", "noise_probability", "topk", "max_turns", "max_new_tokens", "max_episode_tokens",
-              "temperature" (null = greedy), "concurrency", "tokens", "judge", "prices"},
+              "temperature" (null = greedy), "concurrency", "tokens", "judge", "prices", and where they aren't the
+              usual ones "prompt" (a name, or the hash of one's own) and "max_information_chars"},
  "agent": {"name", "source", "fingerprint"}, "model": {…}, "fingerprints": {…},
  "machine": {…}, "packages": {name: version}, "git": {"commit", "dirty"} or null,
  "seconds", "state": "complete" or "partial", "why_partial": null or a text, "num_failed",

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["IDENTITY_SETTINGS", "identity_of", "slug_of"]
+__all__ = ["IDENTITY_SETTINGS", "USUAL_SETTINGS", "identity_of", "setting_of", "slug_of"]
 
 IDENTITY_SETTINGS = (
     "seed",
@@ -22,7 +22,15 @@ IDENTITY_SETTINGS = (
 )
 """The settings that what is played depends on. Concurrency, prices and a judge change no episode's outcome."""
 
+USUAL_SETTINGS: Mapping[str, Any] = {"prompt": "default", "max_information_chars": 20_000}
+"""Settings that what is played depends on as well, as they are where a record doesn't say."""
+
 _MAX_PART = 60
+
+
+def setting_of(content: Mapping[str, Any], name: str) -> Any:
+    """A setting of a record: what it says, else what is usual."""
+    return content["settings"].get(name, USUAL_SETTINGS.get(name))
 
 
 def slug_of(content: Mapping[str, Any]) -> str:
@@ -43,11 +51,12 @@ def slug_of(content: Mapping[str, Any]) -> str:
 def identity_of(content: Mapping[str, Any]) -> dict[str, Any]:
     """What tells a row from others, in plain JSON types."""
     settings, engine = content["settings"], content["engine"]
+    unusual = {name: value for name, usual in USUAL_SETTINGS.items() if (value := setting_of(content, name)) != usual}
     return {
         "row": content["row"],
         "suite": content["suite"],
         "sets": [[each["name"], each["limit"], each["fingerprint"]] for each in content["sets"]],
-        "settings": {name: settings.get(name) for name in IDENTITY_SETTINGS},
+        "settings": {name: settings.get(name) for name in IDENTITY_SETTINGS} | unusual,
         "agent": content["agent"].get("fingerprint"),
         "engine": [engine["search_mode"], engine.get("options"), engine.get("fingerprint")],
         "fingerprints": content.get("fingerprints"),

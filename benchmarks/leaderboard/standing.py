@@ -21,7 +21,7 @@ from benchmarks.leaderboard.comparing import comparable, notes, questions_key
 from benchmarks.leaderboard.gap import Gap, find_gaps
 from benchmarks.leaderboard.pairs import MACRO, Scores, paired_by_set
 from benchmarks.leaderboard.records import Record
-from benchmarks.leaderboard.slugs import IDENTITY_SETTINGS
+from benchmarks.leaderboard.slugs import IDENTITY_SETTINGS, USUAL_SETTINGS, setting_of
 
 __all__ = ["ALPHA", "BOUNDS", "Group", "Row", "group_records"]
 
@@ -183,9 +183,9 @@ def _gap_of(slug: str, gap: Gap | None) -> dict[str, Any] | None:
 
 
 def _apart(record: Record, records: Sequence[Record]) -> dict[str, Any]:
-    kin = [each.content["settings"] for each in records if each.content["row"] == record.content["row"]]
-    own = record.content["settings"]
-    return {name: own[name] for name in IDENTITY_SETTINGS if any(each[name] != own[name] for each in kin)}
+    kin = [each.content for each in records if each.content["row"] == record.content["row"]]
+    own = {name: setting_of(record.content, name) for name in (*IDENTITY_SETTINGS, *USUAL_SETTINGS)}
+    return {name: value for name, value in own.items() if any(setting_of(each, name) != value for each in kin)}
 
 
 def _rounded(value: Any) -> Any:

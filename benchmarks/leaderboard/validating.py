@@ -10,12 +10,16 @@ from typing import Any, get_args
 from agents.trajectory import TrajectoryStatus
 from benchmarks.leaderboard.episodes import PlayedEpisode
 from benchmarks.leaderboard.errors import RecordError
+from benchmarks.leaderboard.judging import agreement
+from benchmarks.leaderboard.kinds import kind_of
 from benchmarks.leaderboard.metrics import macro, measure_set
 from benchmarks.leaderboard.record_shape import check_shape
 from benchmarks.leaderboard.records import EPISODES, Record, by_set, episodes_sha256, read_record
 from benchmarks.leaderboard.secrecy import find_private, find_secrets
 from benchmarks.leaderboard.slugs import slug_of
+from benchmarks.leaderboard.standing import BOUNDS
 from benchmarks.leaderboard.suites import SUITES, SetPin, load_set, load_suite
+from benchmarks.leaderboard.transcripts import is_written
 from zs_env.errors import QuestionError
 from zs_env.questions.source import fingerprint
 from zs_env.rewards import containment_score, exact_match_score, f1_score
@@ -52,7 +56,10 @@ def validate_record(folder: Path, *, costs_of: CostsOf | None = None) -> list[st
         return [str(error)]
     problems = [
         *_check_names(record),
+        *_check_engine(record.content, episodes),
         *_limited(_check_episodes(episodes)),
+        *_limited(_check_answers(episodes, record.content["row"]["agent"])),
+        *_check_judge(record.content, episodes),
         *_check_sets(record.content, sets),
         *_check_pins(record.content),
         *find_secrets(record.content),
@@ -75,6 +82,39 @@ def _check_names(record: Record) -> Iterator[str]:
     held = record.content["episodes"]
     if held["file"] != EPISODES:
         yield f"episodes: file is {held['file']!r}; it is always {EPISODES}."
+    row = record.content["row"]
+    for name, part in (("agent", "agent"), ("eval_engine", "engine")):
+        if row[name] != record.content[part]["name"]:
+            yield f"row: {name} is {row[name]!r}, and the record's {part} is called {record.content[part]['name']!r}."
+
+
+def _check_engine(content: Mapping[str, Any], episodes: Sequence[PlayedEpisode]) -> Iterator[str]:
+    engine = content["engine"]
+    kind = kind_of(engine["search_mode"])
+    if engine["kind"] != kind:
+        yield f"engine: kind is said to be {engine['kind']!r}; the search mode {engine['search_mode']!r} is {kind!r}."
+    found = sum(search.num_documents for episode in episodes for search in episode.searches)
+    if kind == "closed-book" and found:
+        yield f"A closed book finds nothing, and the record's searches found {found} documents."
+
+
+def _check_answers(episodes: Sequence[PlayedEpisode], agent: str) -> Iterator[str]:
+    for each in episodes:
+        where = f"{each.set}, question {each.index}"
+        if (each.status == "answered") != (each.answer is not None):
+            yield f"{where}: its status is {each.status!r}, and its answer {each.answer!r:.40}."
+        elif each.answer is not None and agent not in BOUNDS and not is_written(each, agent):
+            yield f"{where}: the answer {each.answer!r:.40} isn't what the policy wrote in its transcript."
+
+
+def _check_judge(content: Mapping[str, Any], episodes: Sequence[PlayedEpisode]) -> Iterator[str]:
+    if content["settings"].get("judge") is None:
+        if any(each.judged is not None for each in episodes):
+            yield "Answers are judged, and no judge is named in settings."
+        if content.get("judging") is not None:
+            yield "judging has figures, and no judge is named in settings."
+    elif not _same_figures(content.get("judging"), agreement(episodes)):
+        yield f"judging is said to be {content.get('judging')!r:.100}, and the episodes give {agreement(episodes)!r}."
 
 
 def _check_episodes(episodes: Sequence[PlayedEpisode]) -> Iterator[str]:
@@ -96,6 +136,15 @@ def _check_episodes(episodes: Sequence[PlayedEpisode]) -> Iterator[str]:
         searched = sum(search.error is None for search in each.searches)
         if each.num_searches != searched:
             yield f"{where}: {each.num_searches} searches are said, and {searched} are there."
+        if each.num_searches + each.num_invalid > each.num_turns:
+            acted = f"{each.num_searches} searches and {each.num_invalid} invalid actions"
+            yield f"{where}: {each.num_turns} turns are said, and they hold {acted}."
+        for name, said, taken in (
+            ("search_seconds", each.search_seconds, math.fsum(search.latency_s for search in each.searches)),
+            ("search_cost", each.search_cost, math.fsum(search.cost for search in each.searches)),
+        ):
+            if not math.isclose(said, taken, rel_tol=1e-6, abs_tol=1e-9):
+                yield f"{where}: {name} is said to be {said}, and that of its searches is {taken}."
 
 
 def _check_sets(content: Mapping[str, Any], sets: Mapping[str, Sequence[PlayedEpisode]]) -> Iterator[str]:
@@ -106,7 +155,17 @@ def _check_sets(content: Mapping[str, Any], sets: Mapping[str, Sequence[PlayedEp
     failed = sum(episode.failed for episodes in sets.values() for episode in episodes)
     if content["num_failed"] != failed:
         yield f"num_failed is {content['num_failed']}, and {failed} episodes failed."
+    elif complete and failed:
+        yield f"The record is said to be complete, and {failed} of its questions failed: that makes it partial."
     for each in content["sets"]:
+        wanted = each["size"] if each["limit"] is None else min(each["limit"], each["size"])
+        if each["n"] != wanted:
+            yield (
+                f"The set {each['name']!r} has {each['size']} questions, of which a limit of {each['limit']} picks "
+                f"{wanted}, and n is {each['n']}."
+            )
+        elif each["n"] == each["size"] and each["fingerprint"] != each["source_fingerprint"]:
+            yield f"All questions of the set {each['name']!r} were played, and they have another hash than the set."
         played = sets[each["name"]]
         indices = sorted(episode.index for episode in played)
         whole = indices == list(range(each["n"]))
@@ -171,6 +230,8 @@ def _check_privacy(episodes: Sequence[PlayedEpisode]) -> Iterator[str]:
     for each in episodes:
         where = f"{each.set}, question {each.index}"
         yield from find_secrets([segment.text for segment in each.segments], f"{where}: segments")
+        yield from find_secrets(each.answer or "", f"{where}: answer")
+        yield from find_secrets([search.query for search in each.searches], f"{where}: query")
         errors = [each.error or "", *(search.error or "" for search in each.searches)]
         yield from find_secrets(errors, f"{where}: error")
         yield from find_private(errors, f"{where}: error")
@@ -214,6 +275,10 @@ def _differ_ci(said: Any, made: Sequence[float], where: str) -> Iterator[str]:
         or not all(isinstance(a, float | int) and abs(a - b) <= room for a, b in zip(said, made, strict=True))
     ):
         yield f"{where} is said to be {said!r:.60}, and its episodes give {list(made)!r:.60}."
+
+
+def _same_figures(said: Any, made: Mapping[str, Any]) -> bool:
+    return isinstance(said, Mapping) and set(said) == set(made) and all(_same(said[key], made[key]) for key in made)
 
 
 def _same(said: Any, made: Any) -> bool:

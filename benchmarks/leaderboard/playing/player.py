@@ -16,11 +16,12 @@ from agents.samplers.base import Sampler, SamplingSettings
 from agents.samplers.openai import CHARACTERS_PER_TOKEN
 from benchmarks.leaderboard.agents.registry import AGENTS, find_agent
 from zs_env.episode import EpisodeSettings
-from zs_env.errors import ConfigError
+from zs_env.errors import ConfigError, ServiceError
 from zs_env.tuning.policies import BUILT_IN, make_policy
 
 if TYPE_CHECKING:
     from agents.policy import Policy
+    from agents.samplers.openai import OpenAISampler
 
 __all__ = ["BoardPlayer", "add_board_player_flags", "load_board_player"]
 
@@ -237,9 +238,8 @@ def _model_player(
     player = load_player(options, config, say)
     if player.server is not None:
         server = player.server
-        name = options.model.rstrip("/").rpartition("/")[2] if options.model else None
         return BoardPlayer(
-            model_name=name or "server",
+            model_name=options.model.rstrip("/").rpartition("/")[2] if options.model else _served_by(server),
             codec=player.codec,
             sampler_maker=server.with_settings,
             details=player.record,
@@ -266,6 +266,17 @@ def _model_player(
         closer=player.close,
         **(rules | {"rollout_settings": player.config.rollout}),
     )
+
+
+def _served_by(server: OpenAISampler) -> str:
+    """What a server calls its model: two models mustn't be one row, whose records would be taken for one another's."""
+    try:
+        return server.model_name()
+    except ServiceError as error:
+        server.close()
+        raise ConfigError(
+            f"Name the model with --model, or mend this, so that its server tells its name: {error}"
+        ) from error
 
 
 def _prepare_torch(threads: int | None) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Literal, Protocol
 
@@ -164,12 +164,12 @@ class PlayingTable:
         function = self._player.function
         assert function is not None
         if inspect.iscoroutinefunction(function):
-            said = await self.pace.elsewhere(function(observation))
+            said = await self.pace.elsewhere(_awaited(function(observation)))
         else:
             loop = asyncio.get_running_loop()
-            said = await self.pace.elsewhere(loop.run_in_executor(self._thread, function, observation))
+            said = await self.pace.elsewhere(loop.run_in_executor(self._thread, _called, function, observation))
             if inspect.isawaitable(said):
-                said = await self.pace.elsewhere(said)
+                said = await self.pace.elsewhere(_awaited(said))
         return said  # type: ignore[no-any-return]  # the episode sees that it is text
 
     async def search(self, request: SearchRequest) -> SearchResult:
@@ -189,6 +189,21 @@ class PlayingTable:
         if len(generations) != len(items):
             raise RuntimeError(f"{len(generations)} generations came back for {len(items)} requests.")
         return generations
+
+
+def _called(function: Callable[[str], Any], observation: str) -> Any:
+    """What a function says; one that ends its program ends its question, and neither the loop nor the command."""
+    try:
+        return function(observation)
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"The function raised {error!r}.") from error
+
+
+async def _awaited(said: Awaitable[Any]) -> Any:
+    try:
+        return await said
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"The function raised {error!r}.") from error
 
 
 def _to_record(generation: Generation, codec: TextCodec) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def an_episode(index: int = 0, answer: str | None = "Ada", **given: Any) -> Play
         "containment": containment_score(answer, golden),
         "num_turns": 1 + len(searches),
         "num_searches": sum(each.error is None for each in searches),
+        "search_seconds": sum(each.latency_s for each in searches),
+        "search_cost": sum(each.cost for each in searches),
         "searches": searches,
         "segments": (Segment("prompt", "Who?"), Segment("policy", f"<answer>{answer}</answer>")),
     }

@@ -146,3 +146,14 @@ def test_other_questions_are_refused():
         Scores.of([first[0], first[0]])
     with pytest.raises(ConfigError, match="'em' can't be compared with those of 'f1'"):
         paired_test(Scores.of(first), Scores.of(first, "f1"))
+
+
+def test_a_few_questions_that_all_say_the_same_are_no_certainty():
+    # Three of three questions only the first got right: p = 2 / 2**3, and so the interval can't be [1, 1].
+    told, turned = paired_test(row("xxx"), row("...")), paired_test(row("..."), row("xxx"))
+    assert (told["difference"], told["p"]) == (1.0, pytest.approx(0.25))
+    assert 0.3 < told["ci"][0] < 0.8
+    assert told["ci"][1] == 1.0
+    assert turned["ci"][1] == pytest.approx(-told["ci"][0])
+    many = paired_test(row("x" * 300), row("." * 300))
+    assert many["ci"][0] > 0.98

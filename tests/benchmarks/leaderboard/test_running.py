@@ -9,6 +9,7 @@ from benchmarks.__main__ import main
 from benchmarks.leaderboard.records import read_records
 from benchmarks.leaderboard.submitting import wrong_with
 from tests.benchmarks.leaderboard.helpers import record_in, run, timeless, write_policy
+from tests.zs_env.engines.fault_server import FaultServer, say
 
 
 def test_the_bounds_are_played_once_and_need_no_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,3 +131,44 @@ def test_help_says_what_to_do_first(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "a first row, without a download or a server" in told
     assert "--suite atlas" in told
+
+
+def test_another_prompt_is_another_evaluation(tmp_path: Path) -> None:
+    flags = ["--agent", "zerosearch", "--callable", write_policy(tmp_path), "--limit", 4]
+    for prompt in ("default", "short", "Mine. Question: {question}", "Mine! Question: {question}"):
+        assert run(tmp_path / "out", *flags, "--prompt", prompt) == 0
+    assert run(tmp_path / "out", *flags) == 0
+    records = read_records(tmp_path / "out")
+    told = sorted(record.content["settings"]["prompt"] for record in records)
+    assert told[:2] == ["default", "sha256:" + told[1][7:]]
+    assert (told[3], len(set(told)), len(records)) == ("short", 4, 4)
+    started = {record.content["settings"]["prompt"]: record.episodes()[0].segments[0].text for record in records}
+    assert started["short"].startswith("Question: ")
+    assert [wrong_with(record.folder) for record in records] == [[]] * 4
+
+
+def test_a_prompt_means_nothing_to_an_agent_with_one_of_its_own(tmp_path: Path) -> None:
+    assert run(tmp_path, "--agent", "random", "--limit", 3, "--prompt", "short") == 0
+    assert run(tmp_path, "--agent", "random", "--limit", 3) == 0
+    assert record_in(tmp_path).content["settings"]["prompt"] == "default"
+
+
+def test_no_engine_but_a_simulated_one_is_asked_for_noise(tmp_path: Path) -> None:
+    flags = ["--agent", "zerosearch", "--callable", write_policy(tmp_path), "--limit", 6, "--noise-probability", 1]
+    assert run(tmp_path / "out", *flags, "--engine", "closed-book", "--engine", "template") == 0
+    rows = {record.content["engine"]["kind"]: record.content for record in read_records(tmp_path / "out")}
+    assert [rows[kind]["settings"]["noise_probability"] for kind in ("closed-book", "simulated")] == [0.0, 1.0]
+    assert [rows[kind]["macro"]["noisy_share"] for kind in ("closed-book", "simulated")] == [0.0, 1.0]
+
+
+def test_a_server_s_model_has_its_name_so_that_two_are_never_one_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--agent", "direct", "--limit", 3]
+    for models in (("/folder/of/first",), ("second",)):
+        with FaultServer(say("Nairobi\n"), models=models) as server:
+            assert run(tmp_path / "out", *flags, "--policy-url", server.base_url) == 0
+    assert [record.content["row"]["model"] for record in read_records(tmp_path / "out")] == ["first", "second"]
+    with FaultServer(say("Nairobi\n"), models=("one", "two")) as server:
+        assert run(tmp_path / "other", *flags, "--policy-url", server.base_url) == 2
+    assert "Name it with --model" in capsys.readouterr().err

@@ -49,3 +49,10 @@ def test_what_changes_no_outcome_changes_no_slug():
     assert slug(settings={"concurrency": 99, "prices": {"per_hour": 1.0}, "judge": {"model": "j"}}) == slug()
     content = content_of([an_episode(0)], machine={"cpus": 64}, date="2027-01-01", seconds=9.0, git=None)
     assert slug_of(content) == slug()
+
+
+def test_a_usual_prompt_changes_no_name_and_another_does():
+    plain = content_of([an_episode(0)])
+    usual = plain | {"settings": plain["settings"] | {"prompt": "default", "max_information_chars": 20_000}}
+    short = plain | {"settings": plain["settings"] | {"prompt": "short"}}
+    assert slug_of(usual) == slug_of(plain) != slug_of(short)

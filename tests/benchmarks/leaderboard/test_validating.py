@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.leaderboard.episodes import write_episodes
-from benchmarks.leaderboard.metrics import measure_set
-from benchmarks.leaderboard.records import EPISODES, RECORD, episodes_sha256
+from benchmarks.leaderboard.judging import agreement
+from benchmarks.leaderboard.metrics import macro, measure_set
+from benchmarks.leaderboard.records import EPISODES, RECORD, by_set, episodes_sha256
 from benchmarks.leaderboard.suites import load_set, load_suite
 from benchmarks.leaderboard.validating import validate_record
 from tests.benchmarks.leaderboard.making import a_record, an_episode, content_of, renamed, search
@@ -31,6 +32,15 @@ def with_episodes(record, episodes, **given):
     write_episodes(record.folder / EPISODES, episodes)
     held = {"file": EPISODES, "n": len(episodes), "sha256": episodes_sha256(record.folder / EPISODES)}
     return changed(record, episodes=held, **given)
+
+
+def measured(record, episodes, **given):
+    """The record with other episodes, and with the figures that they give: what whoever forges one would write."""
+    sets = by_set(record.content, episodes)
+    entries = [
+        each | {"metrics": measure_set(sets[each["name"]])} for each in given.pop("sets", record.content["sets"])
+    ]
+    return with_episodes(record, episodes, sets=entries, macro=macro(sets), **given)
 
 
 @pytest.fixture
@@ -153,8 +163,9 @@ def test_segments_and_errors_hold_no_secrets(record):
     assert any("people, question 0: segments" in each for each in told)
     failed = [replace(EPISODES_OF_TWO_SETS[0], status="failed", error="http://10.0.0.7 is gone")]
     assert any("names a server" in each for each in with_episodes(record, failed))
-    documents = (Segment("environment", "See http://example.com and /home/page."),)
-    told = with_episodes(record, [replace(each, segments=documents) for each in EPISODES_OF_TWO_SETS])
+    documents = Segment("environment", "See http://example.com and /home/page.")
+    read = [replace(each, segments=(documents, *each.segments)) for each in EPISODES_OF_TWO_SETS]
+    told = with_episodes(record, read)
     assert told == []
 
 
@@ -171,9 +182,9 @@ def of_atlas(tmp_path, **given):
 def test_a_suite_of_the_project_is_held_against_its_pins(tmp_path):
     assert of_atlas(tmp_path / "a") == []
     assert "split is pinned to be 'test', and the record says 'train'" in of_atlas(tmp_path / "b", split="train")[0]
-    told = of_atlas(tmp_path / "d", limit=5)
-    assert told == [
-        "Of the set 'atlas' the record holds other questions than a limit of 5 picks: the sample is always the same."
+    assert of_atlas(tmp_path / "d", limit=5) == [
+        "The set 'atlas' has 1870 questions, of which a limit of 5 picks 5, and n is 4.",
+        "Of the set 'atlas' the record holds other questions than a limit of 5 picks: the sample is always the same.",
     ]
     told = of_atlas(tmp_path / "c", source_fingerprint="0" * 16)
     assert "source_fingerprint is pinned to be '3574b3409c74fa59'" in told[0]
@@ -184,3 +195,118 @@ def test_a_suite_of_another_version_or_other_sets_is_told(tmp_path):
     assert "is at version 1, and the record's is 9" in told[0]
     told = validate_record(a_record(tmp_path, [an_episode(0)], suite={"name": "atlas", "version": 1}).folder)
     assert "has the sets atlas, and the record other ones" in told[0]
+
+
+def edited(episode, answer, **given):
+    """The episode with another answer, and its true scores."""
+    other = an_episode(episode.index, answer, golden_answers=episode.golden_answers)
+    scores = {name: getattr(other, name) for name in ("answer", "status", "exact_match", "f1", "containment")}
+    return replace(episode, **scores | given)
+
+
+def test_an_answer_that_the_policy_never_wrote_is_told(record):
+    lied = [edited(each, "Ada") for each in EPISODES_OF_TWO_SETS]
+    told = measured(record, lied)
+    assert "people, question 1: the answer 'Ada' isn't what the policy wrote in its transcript." in told
+    assert "people, question 2: the answer 'Ada' isn't what the policy wrote in its transcript." in told
+    assert not any("people, question 0" in each for each in told)
+    assert any("question 0: the answer" in each for each in measured(record, [replace(e, segments=()) for e in lied]))
+
+
+def test_an_answer_that_only_a_thought_or_a_document_holds_is_none(record):
+    said = "<think>Ada? No.</think><answer>Bob</answer>"
+    for segments in (
+        (Segment("policy", said),),
+        (Segment("policy", "<answer>Bob</answer>"), Segment("environment", "<answer>Ada</answer>")),
+    ):
+        lied = [edited(each, "Ada", segments=segments) for each in EPISODES_OF_TWO_SETS]
+        assert any("isn't what the policy wrote" in each for each in measured(record, lied))
+
+
+def test_another_agent_reads_its_answer_out_of_a_text(tmp_path):
+    said = (Segment("policy", "So it is **\\boxed{\\text{Ada} L.}**"),)
+    agent = {"row": {"agent": "ra-agent"}, "agent": {"name": "ra-agent"}}
+    honest = a_record(tmp_path / "a", [an_episode(0, "Ada L.", segments=said)], **agent)
+    assert validate_record(honest.folder) == []
+    torn = (
+        Segment("policy", "Ada<think>Bob?</think> L.<answer>"),
+        Segment("environment", "Bob"),
+        Segment("policy", "x"),
+    )
+    honest = a_record(tmp_path / "c", [an_episode(0, "Ada L.", segments=torn)], **agent)
+    assert validate_record(honest.folder) == []
+    lied = a_record(tmp_path / "b", [an_episode(0, "Bob", segments=said)], **agent)
+    assert any("isn't what the policy wrote" in each for each in validate_record(lied.folder))
+
+
+def test_wrong_answers_that_are_called_failed_make_no_complete_record(record):
+    failed = [edited(each, None, status="failed") if not each.exact_match else each for each in EPISODES_OF_TWO_SETS]
+    told = measured(record, failed, num_failed=sum(each.failed for each in failed))
+    assert "The record is said to be complete, and 3 of its questions failed: that makes it partial." in told
+
+
+def test_a_status_fits_its_answer(record):
+    told = measured(record, [replace(each, status="answered") for each in EPISODES_OF_TWO_SETS])
+    assert "people, question 1: its status is 'answered', and its answer None." in told
+    told = measured(record, [replace(each, status="out_of_turns") for each in EPISODES_OF_TWO_SETS])
+    assert "people, question 0: its status is 'out_of_turns', and its answer 'Ada'." in told
+
+
+def test_what_a_row_is_called_is_what_was_played(record):
+    told = changed(record, agent=record.content["agent"] | {"name": "direct"})
+    assert "row: agent is 'zerosearch', and the record's agent is called 'direct'." in told
+    told = changed(record, engine=record.content["engine"] | {"kind": "real"})
+    assert any("kind is said to be 'real'; the search mode 'template' is 'simulated'" in each for each in told)
+    engine = {"name": "template", "search_mode": "closed-book", "kind": "closed-book", "options": {}}
+    assert "A closed book finds nothing, and the record's searches found 3 documents." in changed(record, engine=engine)
+
+
+def test_verdicts_need_a_judge_and_its_agreement_is_made_again(record):
+    judged = [replace(each, judged=True) for each in EPISODES_OF_TWO_SETS]
+    assert "Answers are judged, and no judge is named in settings." in measured(record, judged)
+    settings = record.content["settings"] | {"judge": {"model": "m"}}
+    lied = agreement(judged) | {"agree": 1.0}
+    told = measured(record, judged, settings=settings, judging=lied)
+    assert any(each.startswith("judging is said to be") for each in told)
+    assert not any("judg" in each for each in measured(record, judged, settings=settings, judging=agreement(judged)))
+
+
+def test_a_set_holds_as_many_questions_as_its_limit_picks(record):
+    sets = [each | {"size": 50} for each in record.content["sets"]]
+    assert any(
+        "has 50 questions, of which a limit of None picks 50, and n is 3" in e for e in changed(record, sets=sets)
+    )
+    sets = [each | {"source_fingerprint": "0" * 16} for each in record.content["sets"]]
+    assert any("they have another hash than the set" in each for each in changed(record, sets=sets))
+
+
+def test_turns_and_what_searches_took_add_up(record):
+    told = measured(
+        record, [replace(each, num_turns=1) for each in EPISODES_OF_TWO_SETS[:1]] + EPISODES_OF_TWO_SETS[1:]
+    )
+    assert not any("turns are said" in each for each in told)
+    told = measured(record, [replace(each, num_invalid=5) for each in EPISODES_OF_TWO_SETS])
+    assert "people, question 0: 2 turns are said, and they hold 1 searches and 5 invalid actions." in told
+    told = measured(record, [replace(each, search_cost=0.0) for each in EPISODES_OF_TWO_SETS])
+    assert "people, question 0: search_cost is said to be 0.0, and that of its searches is 0.01." in told
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"seconds": float("nan")},
+        {"seconds": "1"},
+        {"prompt_tokens": -5},
+        {"index": True},
+        {"exact_match": None},
+        {"answer": ["Ada"]},
+        {"status": ["answered"]},
+        {"golden_answers": "Ada"},
+        {"searches": (search(latency_s=float("inf")),)},
+        {"searches": (search(contains_golden="yes"),)},
+    ],
+)
+def test_an_episode_of_other_types_is_told_and_nothing_crashes(record, given):
+    strange = [replace(EPISODES_OF_TWO_SETS[0], **given), *EPISODES_OF_TWO_SETS[1:]]
+    (told,) = with_episodes(record, strange)
+    assert "line 1: Not a played episode" in told

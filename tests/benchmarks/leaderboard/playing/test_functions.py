@@ -42,6 +42,22 @@ def test_it_is_measured_as_evaluate_callable_measures_it() -> None:
     assert (measured["em_greedy"], measured["searches_per_episode"]) == (episode.exact_match, episode.num_searches)
 
 
+@pytest.mark.parametrize("ended", [SystemExit("mine broke"), KeyboardInterrupt("mine broke")])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_one_that_ends_its_program_fails_the_question_and_hangs_nothing(ended: BaseException, is_async: bool) -> None:
+    def function(observation: str) -> str:
+        raise ended
+
+    async def other(observation: str) -> str:
+        raise ended
+
+    limits = RolloutSettings(max_new_tokens=10, max_episode_tokens=100, max_failure_rate=1.0)
+    player = BoardPlayer(model_name="mine", function=other if is_async else function)
+    (episode,) = play("zerosearch", player, rollout_settings=limits)
+    assert episode.status == "failed"
+    assert "mine broke" in str(episode.error)
+
+
 @pytest.mark.parametrize("said", [None, 3, RuntimeError("mine broke")])
 def test_what_is_no_text_or_raises_fails_the_question(said: object) -> None:
     def function(observation: str) -> object:
