@@ -67,7 +67,7 @@ def notes(first: Record | Content, second: Record | Content) -> list[str]:
         ("what it was trained on", a["row"]["train_engine"], b["row"]["train_engine"]),
         ("the engine", a["row"]["eval_engine"], b["row"]["eval_engine"]),
         ("the kind of engine", a["engine"]["kind"], b["engine"]["kind"]),
-        *((name, a["settings"].get(name), b["settings"].get(name)) for name in IDENTITY_SETTINGS),
+        *((name.replace("_", " "), a["settings"].get(name), b["settings"].get(name)) for name in IDENTITY_SETTINGS),
         ("how tokens were counted", a["settings"].get("tokens"), b["settings"].get("tokens")),
         ("the judge", _judge(a), _judge(b)),
         ("the prices", a["settings"].get("prices"), b["settings"].get("prices")),
