@@ -13,7 +13,11 @@ function render() {
       make(
         "p",
         { class: "empty" },
-        "There is no record yet. python -m benchmarks leaderboard run makes one, and submit brings it here.",
+        "There is no record yet. ",
+        make("code", null, "python -m benchmarks leaderboard run"),
+        " makes one, and ",
+        make("code", null, "submit"),
+        " brings it here.",
       ),
     );
     return;
@@ -26,11 +30,40 @@ function render() {
   renderSheet(state, group);
 }
 
+// What has to be known before two rows of the table are held against each other, and a link that leads nowhere.
+function renderNotes(state, group) {
+  const searched = new Set(group.rows.filter((row) => row.rank !== null).map((row) => row.eval));
+  const asked = [...state.compare.split(","), state.row, ...state.question.split("/", 1)[0].split(",")];
+  const missing = [...new Set(asked)].filter((slug) => slug && slug !== "compare" && !rowOf(group, slug));
+  byId("board-notes").replaceChildren(
+    ...[
+      missing.length
+        ? make(
+            "p",
+            { class: "box warn", role: "alert" },
+            "The address names what isn't among these rows, so it isn't shown: ",
+            told(missing.join(", "), 300),
+            ". Only rows of one table can be compared.",
+          )
+        : null,
+      searched.size > 1
+        ? make(
+            "p",
+            { class: "note" },
+            "Ranks run across engines, so a row's place is its policy's and its engine's together. To compare " +
+              "policies, filter to one engine; to compare engines, look at one policy's rows (Simulated to real).",
+          )
+        : null,
+    ].filter(Boolean),
+  );
+}
+
 function renderBoard(state, group) {
   const rows = matchingRows(group, state);
   byId("board-title").textContent = clip(group.title, 80);
   byId("board-about").textContent = aboutGroup(group);
   renderFilters(state, group);
+  renderNotes(state, group);
   renderTable(state, group, rows);
   renderPlots(state, group, rows);
   renderChosen(state, group);

@@ -102,7 +102,7 @@ function gapPart(group, row) {
 
 function gapSentence(test, more, less, neither) {
   if (!test) return null;
-  const text = test.ci[0] > 0 ? more : test.ci[1] < 0 ? less : neither;
+  const text = !isTold(test) ? neither : test.value > 0 ? more : less;
   return make(
     "li",
     null,
