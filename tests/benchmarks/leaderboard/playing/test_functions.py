@@ -89,7 +89,7 @@ def test_it_is_found_by_its_name(tmp_path: Path) -> None:
     for name in ("question", "mine.py"):
         with pytest.raises(ConfigError, match=f"--callable '{name}' names no function"):
             load(["--agent", "zerosearch", "--callable", name])
-    with pytest.raises(ConfigError, match="There is no file 'gone.py', which --callable names"):
+    with pytest.raises(ConfigError, match=r"There is no file 'gone\.py', which --callable names"):
         load(["--agent", "zerosearch", "--callable", "gone.py:answer"])
     with pytest.raises(ConfigError, match="leave out --model"):
         load(["--agent", "zerosearch", "--callable", f"{path}:answer", "--model", "smollm2"])
