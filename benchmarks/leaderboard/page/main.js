@@ -27,6 +27,7 @@ function render() {
   const key = JSON.stringify([board, NARROW.matches]);
   if (key !== boardShown) renderBoard(state, group);
   boardShown = key;
+  renderNotes(state, group);
   renderSheet(state, group);
 }
 
@@ -63,10 +64,24 @@ function renderBoard(state, group) {
   byId("board-title").textContent = clip(group.title, 80);
   byId("board-about").textContent = aboutGroup(group);
   renderFilters(state, group);
-  renderNotes(state, group);
   renderTable(state, group, rows);
   renderPlots(state, group, rows);
   renderChosen(state, group);
+}
+
+const LEFT_AT = new Map(); // what the sheet showed -> how far down one was, and what was opened from there
+
+// Back at a list, one goes on where one left it. Its questions come in a moment later, from memory.
+function returnTo(sheet, shown) {
+  const left = LEFT_AT.get(shown);
+  LEFT_AT.delete(shown);
+  if (!left) return;
+  setTimeout(() => {
+    if (sheet.shown !== shown) return;
+    const link = [...sheet.querySelectorAll(".list a")].find((one) => one.getAttribute("href") === left.opened);
+    if (link) link.focus({ preventScroll: true });
+    sheet.scrollTop = left.top;
+  });
 }
 
 // The sheet over the page: a record, a comparison or a question. Closing it goes back to the board.
@@ -89,11 +104,13 @@ function renderSheet(state, group) {
         : [null];
   if (!title) {
     if (sheet.open) sheet.close();
+    LEFT_AT.clear();
     sheet.shown = null;
     return;
   }
   const shown = [group.id, state.row, state.question, isCompare && state.compare].join("|");
   if (sheet.shown === shown) return;
+  if (opened && sheet.shown) LEFT_AT.set(sheet.shown, { top: sheet.scrollTop, opened: address({}) });
   sheet.shown = shown;
   const heading = make("h2", { id: "sheet-title", tabindex: "-1" }, title);
   sheet.replaceChildren(
@@ -109,6 +126,7 @@ function renderSheet(state, group) {
   if (!sheet.open) sheet.showModal();
   sheet.scrollTop = 0;
   heading.focus();
+  if (!opened) returnTo(sheet, shown);
 }
 
 function closeSheet() {

@@ -134,6 +134,7 @@ function bodyRow(row, columns, state, compared, top) {
         checked: isChosen,
         "aria-label": "Compare " + clip(row.name, 100) + " on " + clip(row.eval, 40),
         onchange: () => choose(row.slug),
+        onkeydown: compareByKey,
       }),
     ),
     rankCell(row),

@@ -101,6 +101,36 @@ def test_a_link_to_rows_of_two_tables_says_why_nothing_is_compared(page: Any) ->
     assert slugs[1] in alert.inner_text()
     assert slugs[0] not in alert.inner_text()
     assert not page.locator("#sheet").is_visible()
+    page.evaluate("location.hash = 'row=gone'")
+    page.locator("#board-notes [role=alert]", has_text="gone").wait_for()
+    page.evaluate("location.hash = ''")
+    alert.wait_for(state="detached")
+
+
+def test_a_question_leads_back_to_the_list_as_it_was_left(page: Any) -> None:
+    page.evaluate("(slug) => go({ row: slug })", slug_of(page, "bm25"))
+    sheet = page.locator("#sheet")
+    sheet.locator("select[name=outcome]").select_option("right")
+    shown = sheet.locator(".list a").all_inner_texts()
+    sheet.locator(".list a").nth(20).click()
+    sheet.locator(".transcript").wait_for()
+    page.go_back()
+    sheet.locator(".list a:focus").wait_for()
+    assert sheet.locator("select[name=outcome]").input_value() == "right"
+    assert sheet.locator(".list a").all_inner_texts() == shown
+    assert page.evaluate("document.activeElement.textContent") == shown[20]
+    assert sheet.locator(".list a").nth(20).bounding_box()["y"] < 900
+
+
+def test_two_rows_are_compared_by_keys_from_where_they_are_chosen(page: Any) -> None:
+    boxes = page.locator("tbody input[type=checkbox]")
+    boxes.nth(0).press("Enter")
+    assert not page.locator("#sheet").is_visible()
+    for place in (0, 1):
+        boxes.nth(place).press("Space")
+    assert "Enter compares" in page.locator("#told").inner_text()
+    boxes.nth(1).press("Enter")
+    page.locator("#sheet .verdict").wait_for()
 
 
 def test_what_was_drawn_is_told_of_simulated_searches_alone(page: Any) -> None:
