@@ -40,6 +40,9 @@ MAX_FAILURES_IN_A_ROW = 8
 _OF_ONE_QUESTION = (ServiceError, ActionError, RewardError, EngineContractError)
 """Errors of ours that say nothing of other questions."""
 
+_PATIENCE_S = 1.0
+"""How long whoever stops a run waits for what a model is writing, which may take minutes."""
+
 
 def play_questions(
     agent: str,
@@ -92,14 +95,14 @@ def play_questions(
     )
     table = PlayingTable(player, engine, temperature=temperature, replay=replay)
     make = _GameMaker(spec, table, episode_settings, rollout, seed, pool or tasks)
-    waits = True
+    wait_s = None
     try:
         _Match(make, tasks, concurrency, rollout_settings.max_failure_rate, keep).play()
     except KeyboardInterrupt:
-        waits = False  # what the model is writing may take minutes
+        wait_s = _PATIENCE_S
         raise
     finally:
-        table.close(wait=waits)
+        table.close(wait_s=wait_s)
     return table.counted
 
 

@@ -207,6 +207,14 @@ def _load(options: argparse.Namespace, say: Callable[[str], None]) -> BoardPlaye
     return _model_player(options, config, rules, say)
 
 
+def _name_of(source: str, shown: str) -> str:
+    """A checkpoint by its run, for every run's is called `checkpoint`."""
+    path = Path(source)
+    if shown == "checkpoint" and path.exists():
+        return path.absolute().parent.name or shown
+    return shown
+
+
 def _function_player(where: str, rules: dict[str, Any]) -> BoardPlayer:
     if where in BUILT_IN or ":" not in where:
         raise ConfigError(f"--callable {where!r} names no function: give module:function or path.py:function.")
@@ -250,7 +258,7 @@ def _model_player(
         return sampler
 
     return BoardPlayer(
-        model_name=player.config.model.shown,
+        model_name=_name_of(player.config.model.source, player.config.model.shown),
         codec=player.codec,
         sampler_maker=make,
         details=player.record,

@@ -8,7 +8,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Literal, Protocol
 
 from agents.codec import CharacterCodec, TextCodec
@@ -84,13 +84,18 @@ class PlayingTable:
         """See `Table`."""
         return self._player.function is not None
 
-    def close(self, *, wait: bool = True) -> None:
+    def close(self, *, wait_s: float | None = None) -> None:
         """Let go of the thread that the model writes in.
 
         Args:
-            wait: Whether to wait until it has written what it is writing.
+            wait_s: The most seconds to wait for what it is writing, which is left alone then; None for no limit.
         """
-        self._thread.shutdown(wait=wait, cancel_futures=True)
+        if wait_s is None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+            return
+        free = self._thread.submit(lambda: None)
+        wait([free], timeout=wait_s)
+        self._thread.shutdown(wait=free.done(), cancel_futures=True)
 
     async def write(self, request: GenerationRequest, stop: tuple[str, ...]) -> Generation:
         """See `Table`."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from zs_env.engines.retrieval.analysis import INSTALL
 from zs_env.engines.retrieval.corpus import Passage, Passages, read_passages
 from zs_env.engines.retrieval.embedders import Embedder, make_embedder
 from zs_env.engines.retrieval.engine import Index, RetrievalEngine
 from zs_env.engines.retrieval.folder import Build, Manifest, ensure_index, index_folder, open_passages
+from zs_env.engines.retrieval.packages import require_bm25s
 from zs_env.engines.retrieval.progress import Say, say_to_stderr
-from zs_env.errors import ConfigError, ZeroSearchError, require
+from zs_env.errors import ConfigError, ZeroSearchError
 
 __all__ = [
     "Embedder",
@@ -60,7 +60,7 @@ def bm25(
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (k1, b))
     if not numbers or not 0 <= k1 < math.inf or not 0 <= b <= 1:
         raise ConfigError(f"k1 is at least 0, and b between 0 and 1; got k1={k1!r} and b={b!r}.")
-    library = require("bm25s", needed_for="search mode 'bm25'", install=INSTALL)
+    library = require_bm25s("search mode 'bm25'")
     layout = ".".join(library.__version__.split(".")[:2])
     settings = {"language": language, "k1": float(k1), "b": float(b), "bm25s": layout}
 

@@ -7,11 +7,10 @@ import threading
 import unicodedata
 from collections.abc import Callable
 
+from zs_env.engines.retrieval.packages import INSTALL, require_bm25s
 from zs_env.errors import ConfigError, require
 
-__all__ = ["INSTALL", "Analyzer"]
-
-INSTALL = 'pip install "zerosearch-env[retrieval]"'
+__all__ = ["Analyzer"]
 
 _MAX_REMEMBERED = 500_000
 _MARKS = re.compile("[\u0300-\u036f]")
@@ -50,7 +49,7 @@ class Analyzer:
                 f"language={language!r} isn't known. Known: {', '.join(languages)}; or 'none' for words as they are."
             )
         self._stem = stemmer.Stemmer(language).stemWord
-        lists = require("bm25s.stopwords", needed_for="BM25", install=INSTALL)
+        lists = require_bm25s("BM25", "bm25s.stopwords")
         words = getattr(lists, f"STOPWORDS_{_STOP_WORDS.get(language, language.upper())}", ())
         self._stop = frozenset(part for word in words for part in self.words(word))
 

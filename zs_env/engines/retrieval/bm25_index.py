@@ -14,10 +14,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zs_env.engines.retrieval.analysis import INSTALL, Analyzer
+from zs_env.engines.retrieval.analysis import Analyzer
 from zs_env.engines.retrieval.corpus import Passages
+from zs_env.engines.retrieval.packages import require_bm25s
 from zs_env.engines.retrieval.progress import Progress, Say
-from zs_env.errors import require
 
 __all__ = ["BM25Index", "build_bm25", "top"]
 
@@ -41,7 +41,7 @@ class BM25Index:
     """How many requests are answered together."""
 
     def __init__(self, folder: Path, language: str) -> None:
-        bm25s = require("bm25s", needed_for="BM25", install=INSTALL)
+        bm25s = require_bm25s("BM25")
         self._analyzer = Analyzer(language)
         self._index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
         self._ids: dict[str, int] = self._index.vocab_dict
@@ -85,7 +85,7 @@ def build_bm25(
     Returns:
         The version of the library.
     """
-    bm25s = require("bm25s", needed_for="BM25", install=INSTALL)
+    bm25s = require_bm25s("BM25")
     vocabulary: dict[str, int] = {}
     with (folder / _SET_ASIDE).open("w+b") as aside:
         counts, lengths = _count(aside, passages, Analyzer(language), vocabulary, say, block_passages)

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from zs_env.engines.retrieval.analysis import INSTALL
+from zs_env.engines.retrieval.packages import INSTALL
 from zs_env.errors import ConfigError, MissingPackageError, require
 
 __all__ = ["Embedder", "SentenceTransformerEmbedder", "WordLlamaEmbedder", "make_embedder"]

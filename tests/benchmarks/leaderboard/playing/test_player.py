@@ -1,9 +1,12 @@
 import argparse
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agents.config import ModelConfig
 from agents.samplers import SamplingSettings
 from benchmarks.leaderboard.playing import BoardPlayer, add_board_player_flags, load_board_player
 from tests.benchmarks.leaderboard.playing.test_harness import Memory, timeless
@@ -42,6 +45,13 @@ def test_the_quickstart_policy_plays_by_what_it_was_trained_with() -> None:
     played = play("zerosearch", player, tasks, make_engine("template"), episode_settings=rules, rollout_settings=limits)
     assert sum(episode.status == "answered" for episode in played) >= 10
     assert sum(episode.num_searches for episode in played) >= 10
+    player.close()
+
+
+def test_a_checkpoint_is_called_by_its_run(tmp_path: Path) -> None:
+    shutil.copytree(ModelConfig(source="preset:quickstart_warmstart").path, tmp_path / "mine" / "checkpoint")
+    player = load(["--agent", "zerosearch", "--model", str(tmp_path / "mine" / "checkpoint")])
+    assert player.model_name == "mine"
     player.close()
 
 
