@@ -58,7 +58,7 @@ def _add_compare(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "compare",
         help="two records on the same questions",
         description="Compare two records question by question: for each set and for the average over sets, the "
-        "difference, its 95 %% bootstrap interval over pairs, and p (exact McNemar for exact match on a set, sign "
+        "difference, its 95 % bootstrap interval over pairs, and p (exact McNemar for exact match on a set, sign "
         "flips else). Records of other questions are refused.",
     )
     add = parser.add_argument

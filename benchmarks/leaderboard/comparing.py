@@ -67,7 +67,10 @@ def notes(first: Record | Content, second: Record | Content) -> list[str]:
         ("what it was trained on", a["row"]["train_engine"], b["row"]["train_engine"]),
         ("the engine", a["row"]["eval_engine"], b["row"]["eval_engine"]),
         ("the kind of engine", a["engine"]["kind"], b["engine"]["kind"]),
-        *((name, setting_of(a, name), setting_of(b, name)) for name in (*IDENTITY_SETTINGS, *USUAL_SETTINGS)),
+        *(
+            (name.replace("_", " "), setting_of(a, name), setting_of(b, name))
+            for name in (*IDENTITY_SETTINGS, *USUAL_SETTINGS)
+        ),
         ("how tokens were counted", a["settings"].get("tokens"), b["settings"].get("tokens")),
         ("the judge", _judge(a), _judge(b)),
         ("the prices", a["settings"].get("prices"), b["settings"].get("prices")),

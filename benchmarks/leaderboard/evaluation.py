@@ -273,7 +273,8 @@ class Evaluation:
             say(f"{self.name}: {told(episodes)}.")
         elif content["settings"]["judge"] is None:
             episodes = [replace(episode, judged=None) for episode in episodes]
-        costs = costs_of(episodes, self.settings.prices, seconds=content["seconds"])
+        prices = self.settings.prices.on(content["engine"]["kind"])
+        costs = costs_of(episodes, prices, seconds=content["seconds"])
         sets = by_set(content, episodes)
         whole = {
             **content,

@@ -19,9 +19,11 @@ nothing in it is typed in. [The board as a page](board/index.html) has the same 
 two and opens each question's transcript.
 
 Figures are per cent, with the 95 % interval of exact match (EM) in brackets; EM, F1 and the rest are the mean of the
-sets. Rows are ranked by EM within one table, whose rows answered the very same questions. ≈ marks a row that a paired
-test can't tell from the row above. Rows without a rank are bounds, which are no policies, or partial. *Gap* is EM on a
-real engine less EM on a simulated one, and *search adds* EM on a real engine less closed-book, of the same policy.
+sets. Rows are ranked by EM within one table, whose rows answered the very same questions; rows of two tables can't be
+compared. Ranks run across engines, so a row's place is its policy's and its engine's together: compare policies on one
+engine. ≈ marks a row that a paired test can't tell from the row above. Rows without a rank are bounds, which are no
+policies, or partial. *Gap* is EM on a real engine less EM on a simulated one, and *search adds* EM on a real engine
+less closed-book, of the same policy. Searches, tokens, seconds and cost are of a question.
 
 """
 
@@ -47,9 +49,9 @@ def render_markdown(groups: Sequence[Group], published: Sequence[PublishedRow]) 
 def _group(group: Group) -> str:
     names = [each["name"] for each in group.sets]
     about = ", ".join(f"{_text(each['name'])} ({each['n']:,})" for each in group.sets)
-    heads = ["", "policy", "agent", "trained on", "engine", "EM"]
+    heads = ["", "policy", "trained on", "engine", "EM"]
     heads += [*map(_text, names)] if len(names) > 1 else []
-    heads += ["F1", "contains", "unanswered", "searches", "tokens", "seconds", "gap", "search adds", "state"]
+    heads += ["F1", "contains", "unanswered", "searches", "tokens", "seconds", "cost", "gap", "search adds", "state"]
     rows = [_row(row, names if len(names) > 1 else []) for row in group.rows]
     return f"## {_text(group.title)}\n\nQuestions of {about}.\n\n{_table(heads, rows)}"
 
@@ -66,8 +68,9 @@ def _row(row: Row, names: Sequence[str]) -> list[str]:
     state = "bound" if row.unranked == "bound" else content["state"]
     return [
         rank,
-        _text(told["policy"]) + "".join(f", {_text(name)} {_text(value)}" for name, value in row.apart.items()),
-        *(_text(told[name]) for name in ("agent", "train_engine", "eval_engine")),
+        _text(told["policy"]) + ("" if told["policy"].endswith(told["agent"]) else f", {_text(told['agent'])}"),
+        _text(told["train_engine"]),
+        _engine(row),
         shown,
         *(_value(sets[name]["em"]) for name in names),
         *(_value(macro[name]) for name in ("f1", "containment")),
@@ -75,9 +78,17 @@ def _row(row: Row, names: Sequence[str]) -> list[str]:
         _number(macro["searches"]),
         _number(tokens),
         _number((macro["seconds"] or {}).get("mean")),
+        _number((macro["cost"] or {}).get("value")),
         *(_points(gap.get(name)) for name in ("gap", "gain")),
         state if not content["num_failed"] else f"{state}, {content['num_failed']} failed",
     ]
+
+
+def _engine(row: Row) -> str:
+    """The engine, its kind where the name doesn't tell it, and what tells the row from others of its key."""
+    name, kind = row.record.content["row"]["eval_engine"], row.record.content["engine"]["kind"]
+    shown = _text(name) if name == kind else f"{_text(name)} ({_text(kind)})"
+    return shown + "".join(f", {_text(key.replace('_', ' '))} {_text(value)}" for key, value in row.apart.items())
 
 
 def _published(rows: Sequence[PublishedRow]) -> str:

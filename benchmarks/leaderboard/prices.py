@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks.leaderboard.episodes import PlayedEpisode
@@ -56,6 +56,12 @@ class Prices:
         """Whether there is a price."""
         return any(price is not None for price in asdict(self).values())
 
+    def on(self, kind: str) -> Prices:
+        """They where an engine of this kind answers: what a closed book answers to searches is nothing, and free."""
+        if kind != "closed-book" or self.per_1000_searches is None:
+            return self
+        return replace(self, per_1000_searches=0.0)
+
     def record(self) -> dict[str, Any]:
         """Them in plain JSON types."""
         return asdict(self)
@@ -96,7 +102,7 @@ def costs_of_record(
         prices = Prices(**(told or {}))
     except TypeError as error:
         raise ConfigError(f"A record's prices are {sorted(asdict(Prices()))}; got {told!r:.200}.") from error
-    return costs_of(episodes, prices, seconds=float(content["seconds"]))
+    return costs_of(episodes, prices.on(content["engine"]["kind"]), seconds=float(content["seconds"]))
 
 
 def _search_cost(episode: PlayedEpisode, prices: Prices) -> float:

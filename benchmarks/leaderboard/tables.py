@@ -60,14 +60,9 @@ def render_records(records: Sequence[Record]) -> str:
     return "\n\n".join(parts)
 
 
-def _by_set(record: Record, sets: Sequence[str]) -> list[str]:
-    found = {each["name"]: each["metrics"]["em"] for each in record.content["sets"]}
-    return [*_who(record), *(_score(found.get(name)) for name in sets)]
-
-
 def _who(record: Record) -> list[str]:
-    row = record.content["row"]
-    return [row["policy"], row["train_engine"], row["eval_engine"]]
+    row, noise = record.content["row"], record.content["settings"]["noise_probability"]
+    return [row["policy"], row["train_engine"], row["eval_engine"] + (f", noise {noise:g}" if noise else "")]
 
 
 def _row(record: Record) -> list[str]:

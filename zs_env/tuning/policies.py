@@ -169,8 +169,12 @@ class FunctionPolicy:
         return action  # type: ignore[no-any-return]  # the episode sees that it is text
 
 
-def make_policy(name: str) -> Policy:
+def make_policy(name: str, *, flag: str = "--policy") -> Policy:
     """The policy of a name: one that is built in, or a function as `module:function` or `path.py:function`.
+
+    Args:
+        name: Its name.
+        flag: Where the name was given, for messages.
 
     Raises:
         ConfigError: There is no such policy.
@@ -185,12 +189,10 @@ def make_policy(name: str) -> Policy:
             f"Unknown policy {name!r}: give one of {', '.join(BUILT_IN)}; a function as module:function or "
             "path.py:function; or the address of a model's server as --policy-url."
         )
-    module = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
+    module = _load_file(Path(where), flag) if where.endswith(".py") else _load_module(where, flag)
     function = getattr(module, attribute, None)
     if not callable(function):
-        raise ConfigError(
-            f"{where} has no function {attribute!r}, which --policy {name} asks for; it has {function!r}."
-        )
+        raise ConfigError(f"{where} has no function {attribute!r}, which {flag} {name} asks for; it has {function!r}.")
     source = getattr(module, "__file__", None)
     code = Path(source).read_bytes() if source and Path(source).is_file() else None
     shown = f"{Path(where).name if where.endswith('.py') else where}:{attribute}"
@@ -198,25 +200,25 @@ def make_policy(name: str) -> Policy:
     return FunctionPolicy(function, name=shown, fingerprint=fingerprint)
 
 
-def _load_module(name: str) -> Any:
+def _load_module(name: str, flag: str) -> Any:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         return importlib.import_module(name)
     except Exception as error:
         raise ConfigError(
-            f"The module {name!r} of --policy can't be imported: {type(error).__name__}: {error}."
+            f"The module {name!r} of {flag} can't be imported: {type(error).__name__}: {error}."
         ) from error
 
 
-def _load_file(path: Path) -> Any:
+def _load_file(path: Path, flag: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"_policy_{path.stem}", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise ConfigError(f"There is no file {str(path)!r}, which --policy names.")
+        raise ConfigError(f"There is no file {str(path)!r}, which {flag} names.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ConfigError(f"{str(path)!r} of --policy can't be run: {type(error).__name__}: {error}.") from error
+        raise ConfigError(f"{str(path)!r} of {flag} can't be run: {type(error).__name__}: {error}.") from error
     return module

@@ -76,13 +76,36 @@ function renderReading() {
       say(
         "Row",
         "One policy, with what it was trained on, on one search engine. Only rows that answered the very same " +
-          "questions stand in one table.",
+          "questions stand in one table, and only these may be compared.",
       ),
       say(
         "Rank",
         "By exact match, the mean of the sets. Bounds and partial records have none. ",
         make("b", null, "≈"),
-        " says that a paired test can't tell the row from the one above: take the two for equal.",
+        " says that a paired test can't tell the row from the one above (p of 0.05 or more): take the two for equal. " +
+          "Ranks run across engines: a better place may be a better policy or an easier engine.",
+      ),
+      say(
+        "Scores",
+        make("b", null, "EM"),
+        ", exact match: the answer equals a golden one but for case, articles and punctuation. ",
+        make("b", null, "F1"),
+        ": how many words the two share. ",
+        make("b", null, "Contains"),
+        ": a golden answer stands in the answer. ",
+        make("b", null, "Judged"),
+        ": a language model found it right. No answer is wrong in each. Only EM ranks.",
+      ),
+      say(
+        "Engines",
+        make("b", null, "Closed-book"),
+        " finds nothing, whatever is searched for. On a ",
+        make("b", null, "simulated"),
+        " one, a model or a template writes the documents, noisy ones too if noise was asked for. A ",
+        make("b", null, "real"),
+        " one looks them up in an index or on the web; ",
+        make("b", null, "mixed"),
+        " is some of both.",
       ),
       say(
         "Intervals",
@@ -98,7 +121,11 @@ function renderReading() {
         "The same policy and questions without search, on a simulated engine and on a real one. A policy that is as " +
           "good closed-book remembers; one that gains on the real engine searches.",
       ),
-      say("Cost", "By the prices in the record; nothing where no prices were given."),
+      say(
+        "Cost and seconds",
+        "Cost by the prices in the record, in their currency; nothing where no prices were given. Seconds compare " +
+          "rows of one machine and one concurrency.",
+      ),
       say("Failures", "Questions that an engine or a server failed count in no figure, and a record says how many."),
     ),
   );

@@ -10,9 +10,15 @@ function choose(slug) {
   if (row) row.querySelector("input").focus();
   announce(
     next.length === 2
-      ? "Two rows chosen. Compare them at the end of the page."
+      ? "Two rows chosen. Enter compares them."
       : plural(next.length, "row") + " chosen.",
   );
+}
+
+// From a row's box, the button at the end of the page would be many steps of the keyboard away.
+function compareByKey(event) {
+  const state = readState();
+  if (event.key === "Enter" && comparedSlugs(state, chosenGroup(state)).length === 2) go({ row: "compare", question: "" });
 }
 
 function renderChosen(state, group) {

@@ -19,8 +19,6 @@ function pairOf(group, first, second) {
   };
 }
 
-const isTold = (test) => Boolean(test && test.ci && (test.ci[0] > 0 || test.ci[1] < 0));
-
 function forest(test, widest) {
   const at = (value) => 50 + (46 * value) / widest;
   if (!test || !test.ci) return null;
@@ -47,18 +45,16 @@ function forest(test, widest) {
 function verdict(test, first, second) {
   if (!test || typeof test.difference !== "number")
     return "No paired test: the rows share no question that both finished.";
-  const by = points(Math.abs(test.difference)).replace("+", "") + " points";
+  const tested = " (95 % interval of A − B: " + range(test.ci, points) + "; " + saysChance(test.p) + ").";
   if (!isTold(test))
-    return [
-      "These questions do not tell the two apart: the difference is " +
-        points(test.difference) +
-        " points, and its 95 % interval, " +
-        range(test.ci, points) +
-        ", holds 0.",
-    ];
+    return "These questions do not tell the two apart: A − B is " + points(test.difference) + " points" + tested;
+  const [letter, better] = test.difference > 0 ? ["A", first] : ["B", second];
   return [
-    told((test.difference > 0 ? first : second).name, 90),
-    " is right more often, by " + by + " (95 % interval of A − B: " + range(test.ci, points) + ").",
+    letter + ", ",
+    told(better.name, 90),
+    " on ",
+    told(better.eval, 40),
+    ", is right more often, by " + points(Math.abs(test.difference)).replace("+", "") + " points" + tested,
   ];
 }
 
@@ -135,7 +131,7 @@ function compareView(group, first, second) {
       "p",
       { class: "note" },
       "Paired by question: both rows answered the same ones. Of a set, p is exact McNemar's; of their mean, that of " +
-        "turning signs at random. A p of one pair among many is no proof; the interval says how large a difference may be.",
+        "turning signs at random. Below 0.05 we call two rows told apart; a p of one pair among many is no proof.",
     ),
     otherMeasures(group, first, second),
     make("h3", null, "Where they differ"),

@@ -13,7 +13,11 @@ function render() {
       make(
         "p",
         { class: "empty" },
-        "There is no record yet. python -m benchmarks leaderboard run makes one, and submit brings it here.",
+        "There is no record yet. ",
+        make("code", null, "python -m benchmarks leaderboard run"),
+        " makes one, and ",
+        make("code", null, "submit"),
+        " brings it here.",
       ),
     );
     return;
@@ -23,7 +27,36 @@ function render() {
   const key = JSON.stringify([board, NARROW.matches]);
   if (key !== boardShown) renderBoard(state, group);
   boardShown = key;
+  renderNotes(state, group);
   renderSheet(state, group);
+}
+
+// What has to be known before two rows of the table are held against each other, and a link that leads nowhere.
+function renderNotes(state, group) {
+  const searched = new Set(group.rows.filter((row) => row.rank !== null).map((row) => row.eval));
+  const asked = [...state.compare.split(","), state.row, ...state.question.split("/", 1)[0].split(",")];
+  const missing = [...new Set(asked)].filter((slug) => slug && slug !== "compare" && !rowOf(group, slug));
+  byId("board-notes").replaceChildren(
+    ...[
+      missing.length
+        ? make(
+            "p",
+            { class: "box warn", role: "alert" },
+            "The address names what isn't among these rows, so it isn't shown: ",
+            told(missing.join(", "), 300),
+            ". Only rows of one table can be compared.",
+          )
+        : null,
+      searched.size > 1
+        ? make(
+            "p",
+            { class: "note" },
+            "Ranks run across engines, so a row's place is its policy's and its engine's together. To compare " +
+              "policies, filter to one engine; to compare engines, look at one policy's rows (Simulated to real).",
+          )
+        : null,
+    ].filter(Boolean),
+  );
 }
 
 function renderBoard(state, group) {
@@ -34,6 +67,21 @@ function renderBoard(state, group) {
   renderTable(state, group, rows);
   renderPlots(state, group, rows);
   renderChosen(state, group);
+}
+
+const LEFT_AT = new Map(); // what the sheet showed -> how far down one was, and what was opened from there
+
+// Back at a list, one goes on where one left it. Its questions come in a moment later, from memory.
+function returnTo(sheet, shown) {
+  const left = LEFT_AT.get(shown);
+  LEFT_AT.delete(shown);
+  if (!left) return;
+  setTimeout(() => {
+    if (sheet.shown !== shown) return;
+    const link = [...sheet.querySelectorAll(".list a")].find((one) => one.getAttribute("href") === left.opened);
+    if (link) link.focus({ preventScroll: true });
+    sheet.scrollTop = left.top;
+  });
 }
 
 // The sheet over the page: a record, a comparison or a question. Closing it goes back to the board.
@@ -56,11 +104,13 @@ function renderSheet(state, group) {
         : [null];
   if (!title) {
     if (sheet.open) sheet.close();
+    LEFT_AT.clear();
     sheet.shown = null;
     return;
   }
   const shown = [group.id, state.row, state.question, isCompare && state.compare].join("|");
   if (sheet.shown === shown) return;
+  if (opened && sheet.shown) LEFT_AT.set(sheet.shown, { top: sheet.scrollTop, opened: address({}) });
   sheet.shown = shown;
   const heading = make("h2", { id: "sheet-title", tabindex: "-1" }, title);
   sheet.replaceChildren(
@@ -76,6 +126,7 @@ function renderSheet(state, group) {
   if (!sheet.open) sheet.showModal();
   sheet.scrollTop = 0;
   heading.focus();
+  if (!opened) returnTo(sheet, shown);
 }
 
 function closeSheet() {

@@ -1,9 +1,10 @@
 // Two scatter plots: accuracy against what a question takes, and against searches.
 
 const EFFORTS = {
-  cost: { label: "cost a question", read: (row) => figure(macroOf(row), "cost") },
-  seconds: { label: "seconds a question", read: (row) => figure(macroOf(row), "seconds") },
+  cost: { title: "cost", label: "cost a question", read: (row) => figure(macroOf(row), "cost") },
+  seconds: { title: "time", label: "seconds a question", read: (row) => figure(macroOf(row), "seconds") },
   tokens: {
+    title: "tokens",
     label: "tokens a question, read and written",
     read: (row) => {
       const [read, written] = ["prompt_tokens", "completion_tokens"].map((key) => figure(macroOf(row), key));
@@ -220,7 +221,7 @@ function renderPlots(state, group, rows) {
       : null;
   const kinds = Object.keys(ENGINE_KINDS).filter((kind) => rows.some((row) => row.kind === kind));
   byId("plots").replaceChildren(
-    scatter("plot-cost", "Accuracy against cost", EFFORTS[effort].label, rows, EFFORTS[effort].read, choice),
+    scatter("plot-cost", "Accuracy against " + EFFORTS[effort].title, EFFORTS[effort].label, rows, EFFORTS[effort].read, choice),
     scatter(
       "plot-searches",
       "Accuracy against searches",

@@ -112,21 +112,21 @@ function transcript(row, episode) {
       ["Seconds", short(episode.seconds)],
     ]),
     episode.error ? make("p", { class: "box warn" }, "Failed: ", told(episode.error, 1000)) : null,
-    parts(episode),
+    parts(episode, row.kind === "simulated" || row.kind === "mixed"),
   );
 }
 
 // A search stands before the documents that it brought, where the transcript tells these apart; else all stand first.
-function parts(episode) {
+function parts(episode, isDrawn) {
   const segments = joined(episode.segments);
   const brought = ([provenance, text]) => provenance === "environment" && BROUGHT.test(text);
   const isPaired = segments.filter(brought).length === episode.searches.length;
   let next = 0;
   const shown = segments.flatMap((segment) => [
-    isPaired && brought(segment) ? searchCard(episode.searches[next], (next += 1)) : null,
+    isPaired && brought(segment) ? searchCard(episode.searches[next], (next += 1), isDrawn) : null,
     segmentCard(segment[0], segment[1]),
   ]);
-  const first = isPaired ? [] : episode.searches.map((search, index) => searchCard(search, index + 1));
+  const first = isPaired ? [] : episode.searches.map((search, index) => searchCard(search, index + 1, isDrawn));
   return make("div", { class: "parts" }, first, shown);
 }
 
@@ -177,15 +177,16 @@ function segmentCard(provenance, text) {
   );
 }
 
-function searchCard(search, number) {
-  const isNoisy = search.quality === "noisy";
+// Useful or noisy is drawn for a simulator; a real engine and a closed book do as they do.
+function searchCard(search, number, isDrawn) {
+  const isNoisy = isDrawn && search.quality === "noisy";
   const known = (value, yes, no) => (value === null || value === undefined ? null : value ? yes : no);
   const notes = [
     search.contains_golden ? "showed a golden answer" : "no golden answer in it",
     known(search.supports_query, "supports the query", "doesn't support the query"),
     [plural(search.num_documents, "document") + " from ", told(search.engine, 60)],
     search.route ? told(search.route, 20) : null,
-    "p(noisy) " + short(search.noise_probability),
+    isDrawn ? "p(noisy) " + short(search.noise_probability) : null,
     short(search.latency_s) + " s",
     search.cached ? "from a cache" : null,
     search.cut ? "cut by a budget" : null,
@@ -198,7 +199,7 @@ function searchCard(search, number) {
       null,
       make("b", null, "Search " + number),
       " ",
-      make("span", { class: "draw" }, isNoisy ? "drawn: noisy" : "drawn: useful"),
+      isDrawn ? make("span", { class: "draw" }, isNoisy ? "drawn: noisy" : "drawn: useful") : null,
       " ",
       search.contains_golden ? make("span", { class: "draw golden" }, "golden shown") : null,
     ),

@@ -102,7 +102,7 @@ function gapPart(group, row) {
 
 function gapSentence(test, more, less, neither) {
   if (!test) return null;
-  const text = test.ci[0] > 0 ? more : test.ci[1] < 0 ? less : neither;
+  const text = !isTold(test) ? neither : test.value > 0 ? more : less;
   return make(
     "li",
     null,
@@ -137,6 +137,8 @@ function setsTable(record) {
   );
 }
 
+const ASKED_FOR = new Map(); // slug -> the filter of its questions, which a look at one of them leaves as it is
+
 function questionBrowser(row, { list, isChecked }) {
   const place = make("div");
   const tally = make("p", { class: "note", role: "status" });
@@ -164,8 +166,10 @@ function questionBrowser(row, { list, isChecked }) {
     choice("outcome", "Outcome", [["", "all"], ...Object.entries(OUTCOMES)]),
     sets.length > 1 ? choice("set", "Set", [["", "all"], ...sets.map((name) => [name, clip(name, 40)])]) : null,
   );
+  for (const [name, value] of Object.entries(ASKED_FOR.get(row.slug) || {})) form.elements[name].value = value;
   const show = () => {
     const value = (name) => (form.elements[name] ? form.elements[name].value : "");
+    ASKED_FOR.set(row.slug, Object.fromEntries([...form.elements].map((one) => [one.name, one.value])));
     const words = value("find").toLowerCase();
     const found = list.filter(
       (episode) =>

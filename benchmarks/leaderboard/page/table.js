@@ -59,7 +59,7 @@ function valueCell(column, row, top, isSorted) {
       column.bar ? "key" : "",
       isSorted ? "sorted" : "",
       value === null ? "nothing" : "",
-      column.show === points && ci && ci[0] <= 0 && ci[1] >= 0 ? "untold" : "",
+      column.show === points && ci && !isTold(row.gap[column.key]) ? "untold" : "",
     ]
       .join(" ")
       .trim(),
@@ -134,6 +134,7 @@ function bodyRow(row, columns, state, compared, top) {
         checked: isChosen,
         "aria-label": "Compare " + clip(row.name, 100) + " on " + clip(row.eval, 40),
         onchange: () => choose(row.slug),
+        onkeydown: compareByKey,
       }),
     ),
     rankCell(row),

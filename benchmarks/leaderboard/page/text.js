@@ -51,4 +51,7 @@ function short(value) {
 const range = (ci, show) => show(ci[0]) + " to " + show(ci[1]);
 const chance = (p) => (typeof p !== "number" ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
 const saysChance = (p) => (typeof p === "number" && p < 0.001 ? "p < 0.001" : "p = " + chance(p));
+// Two rows are told apart by the paired test, here as for the ≈ of the board. With few questions its interval can leave
+// out 0 all the same, which alone says nothing.
+const isTold = (test) => Boolean(test && typeof test.p === "number" && test.p < 0.05);
 const plural = (number, one, many) => number.toLocaleString("en-US") + " " + (number === 1 ? one : many || one + "s");

@@ -217,9 +217,9 @@ def _name_of(source: str, shown: str) -> str:
 
 
 def _function_player(where: str, rules: dict[str, Any]) -> BoardPlayer:
-    if where in BUILT_IN:
+    if where in BUILT_IN or ":" not in where:
         raise ConfigError(f"--callable {where!r} names no function: give module:function or path.py:function.")
-    policy: Any = make_policy(where)
+    policy: Any = make_policy(where, flag="--callable")
     name, fingerprint = policy.identity["name"], policy.identity["fingerprint"]
     return BoardPlayer(
         model_name=name,

@@ -225,7 +225,7 @@ def test_two_rows_are_compared_and_the_questions_that_tell_them_apart_are_listed
 
 
 def test_a_trajectory_opens_from_its_row_with_who_wrote_what_and_what_was_drawn(page: Any) -> None:
-    slug = slug_of(page, BEST, "bm25")
+    slug = slug_of(page, BEST, "template")
     link = page.locator(f"tr[data-slug='{slug}'] .name a")
     link.focus()
     page.keyboard.press("Enter")

@@ -129,6 +129,23 @@ def test_the_table_says_rank_interval_gap_and_state(records: Path) -> None:
     assert "Published" not in table
 
 
+def test_the_table_tells_a_rows_engine_its_kind_its_noise_and_its_cost(tmp_path: Path) -> None:
+    for noise in (0.0, 0.5):
+        settings = {"noise_probability": noise}
+        made_record(tmp_path, policy="mine", eval_engine="template", price=0.01, settings=settings)
+    made_record(tmp_path, policy="mine, zerosearch", eval_engine="closed-book")
+    table = render_markdown(group_records(read_records(tmp_path)), [])
+    head, _, *rows = (line for line in table.splitlines() if line.startswith("|"))
+    place = {name.strip(): at for at, name in enumerate(head.split("|"))}
+    cells = {cell[place["engine"]]: cell for row in rows for cell in [[each.strip() for each in row.split("|")]]}
+    by_noise = [f"template (simulated), noise probability {noise}" for noise in (0.0, 0.5)]
+    assert sorted(cells) == ["closed-book", *by_noise]
+    assert {cells[name][place["policy"]] for name in by_noise} == {"mine, zerosearch"}
+    assert cells["closed-book"][place["policy"]] == "mine, zerosearch"  # the agent isn't told twice
+    assert {cells[name][place["cost"]] for name in by_noise} == {"0.02"}
+    assert cells["closed-book"][place["cost"]] == "–"
+
+
 def test_without_records_there_is_a_page_that_says_so(tmp_path: Path) -> None:
     files = built(tmp_path / "nothing", tmp_path / "board")
     assert sorted(files) == ["page/index.html", "table.md"]

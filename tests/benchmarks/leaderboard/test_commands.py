@@ -11,6 +11,7 @@ from benchmarks.__main__ import main
 from benchmarks.leaderboard.records import read_records
 from benchmarks.leaderboard.suites import load_suite
 from tests.benchmarks.leaderboard.helpers import record_in, rewrite, run
+from tests.benchmarks.leaderboard.made_records import made_record
 
 
 def board(*flags: object) -> int:
@@ -59,6 +60,22 @@ def test_compare_refuses_what_is_partial(tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert board("compare", first, second) == 2
     assert "a server was gone" in capsys.readouterr().err
+
+
+def test_help_shows_no_formatting(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("run", "compare", "submit", "build", "check", "pin", "list"):
+        with pytest.raises(SystemExit):
+            board(command, "--help")
+        assert "%%" not in capsys.readouterr().out
+
+
+def test_list_tells_rows_of_one_engine_apart_by_their_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for noise in (0.0, 0.25):
+        made_record(tmp_path, eval_engine="template", settings={"noise_probability": noise})
+    assert board("list", "--records", tmp_path) == 0
+    told = capsys.readouterr().out
+    assert told.count("| template, noise 0.25 |") == 2  # among all figures, and by set
+    assert told.count("| template ") == 2
 
 
 def test_compare_names_what_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,11 +52,17 @@ def test_a_partial_record_is_refused_and_says_why():
 def test_settings_that_differ_are_noted():
     first = content_of(EPISODES)
     second = content_of(EPISODES, version="9", machine={"cpus": 64}, num_failed=1)
-    second["settings"] = second["settings"] | {"topk": 3, "temperature": 0.7, "judge": {"model": "j"}}
+    second["settings"] = second["settings"] | {
+        "topk": 3,
+        "temperature": 0.7,
+        "noise_probability": 0.5,
+        "judge": {"model": "j"},
+    }
     second["agent"] = second["agent"] | {"fingerprint": "a2"}
     second["engine"] = second["engine"] | {"kind": "real"}
     told = notes(first, second)
     assert "Topk differs: 5 against 3." in told
+    assert "Noise probability differs: 0.0 against 0.5." in told
     assert "Temperature differs: none against 0.7." in told
     assert "The judge differs: none against j." in told
     assert "The kind of engine differs: simulated against real." in told

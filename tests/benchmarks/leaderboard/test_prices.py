@@ -33,12 +33,19 @@ def test_without_a_price_only_what_the_engine_says_counts() -> None:
     assert costs_of([played(0, search_cost=0.5), played(1)], Prices(), seconds=1) == {("nq", 0): 0.5, ("nq", 1): 0.0}
 
 
+@pytest.mark.parametrize(("kind", "cost"), [("real", 0.01), ("closed-book", 0.0)])
+def test_what_a_closed_book_is_asked_costs_no_search(kind: str, cost: float) -> None:
+    content = {"settings": {"prices": {"per_1000_searches": 5}}, "seconds": 1.0, "engine": {"kind": kind}}
+    assert costs_of_record(content, [played(0, num_searches=2)]) == {("nq", 0): cost}
+
+
 def test_a_record_names_its_prices() -> None:
-    content = {"settings": {"prices": Prices(per_hour=36).record()}, "seconds": 100.0}
+    engine = {"kind": "real"}
+    content = {"settings": {"prices": Prices(per_hour=36).record()}, "seconds": 100.0, "engine": engine}
     assert costs_of_record(content, [played(0, seconds=5.0)]) == {("nq", 0): pytest.approx(1.0)}
-    assert costs_of_record({"settings": {"prices": None}, "seconds": 1.0}, [played(0)]) is None
+    assert costs_of_record({"settings": {"prices": None}, "seconds": 1.0, "engine": engine}, [played(0)]) is None
     with pytest.raises(ConfigError, match="per_minute"):
-        costs_of_record({"settings": {"prices": {"per_minute": 1}}, "seconds": 1.0}, [played(0)])
+        costs_of_record({"settings": {"prices": {"per_minute": 1}}, "seconds": 1.0, "engine": engine}, [played(0)])
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,10 @@ def test_it_is_found_by_its_name(tmp_path: Path) -> None:
     assert episode.exact_match == 1.0
     with pytest.raises(ConfigError, match="no function 'other'"):
         load(["--agent", "zerosearch", "--callable", f"{path}:other"])
-    with pytest.raises(ConfigError, match="'question' names no function"):
-        load(["--agent", "zerosearch", "--callable", "question"])
+    for name in ("question", "mine.py"):
+        with pytest.raises(ConfigError, match=f"--callable '{name}' names no function"):
+            load(["--agent", "zerosearch", "--callable", name])
+    with pytest.raises(ConfigError, match=r"There is no file 'gone\.py', which --callable names"):
+        load(["--agent", "zerosearch", "--callable", "gone.py:answer"])
     with pytest.raises(ConfigError, match="leave out --model"):
         load(["--agent", "zerosearch", "--callable", f"{path}:answer", "--model", "smollm2"])
