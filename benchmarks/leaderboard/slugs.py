@@ -25,7 +25,7 @@ IDENTITY_SETTINGS = (
 USUAL_SETTINGS: Mapping[str, Any] = {"prompt": "default", "max_information_chars": 20_000}
 """Settings that what is played depends on as well, as they are where a record doesn't say."""
 
-_MAX_PART = 60
+_MAX_PART = 50  # four of them and the rest are a file name, which may have 255 bytes
 
 
 def setting_of(content: Mapping[str, Any], name: str) -> Any:
