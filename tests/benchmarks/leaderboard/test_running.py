@@ -171,4 +171,5 @@ def test_a_server_s_model_has_its_name_so_that_two_are_never_one_row(
     assert [record.content["row"]["model"] for record in read_records(tmp_path / "out")] == ["first", "second"]
     with FaultServer(say("Nairobi\n"), models=("one", "two")) as server:
         assert run(tmp_path / "other", *flags, "--policy-url", server.base_url) == 2
-    assert "Name it with --model" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "serves 2 models (one, two), so that one must be named: give --model" in told
