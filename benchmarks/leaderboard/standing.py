@@ -161,14 +161,15 @@ def _pairs(records: Sequence[Record], scores: Mapping[str, Scores]) -> dict[tupl
 
 
 def _gap_of(slug: str, gap: Gap | None) -> dict[str, Any] | None:
-    """A row's gap: of each kind itself, else one with the same noise, else the first."""
+    """A row's gap: of each kind itself, else one with the same noise, else the first; the train engine first."""
     if gap is None:
         return None
     own = next(row for rows in gap.rows.values() for row in rows if row["slug"] == slug)
     held = {}
     for kind, rows in gap.rows.items():
-        same = [row for row in rows if row["noise_probability"] == own["noise_probability"]]
-        held[kind] = own if own in rows else (same or list(rows))[0]
+        same = [row for row in rows if row["noise_probability"] == own["noise_probability"]] or list(rows)
+        trained_on = [row for row in same if row["engine"] == gap.train_engine]
+        held[kind] = own if own in rows else (trained_on or same)[0]
     told: dict[str, Any] = {}
     for kind, name in (("closed-book", "closed_book"), ("simulated", "simulated"), ("real", "real")):
         if kind in held and held[kind]["em"] is not None:

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
+from benchmarks.leaderboard.gap import Gap
 from benchmarks.leaderboard.records import read_records
-from benchmarks.leaderboard.standing import ALPHA, Group, group_records
+from benchmarks.leaderboard.standing import ALPHA, Group, _gap_of, group_records
 from tests.benchmarks.leaderboard.made_records import made_record
 
 SETS = {"one": 40, "two": 30}
@@ -87,3 +90,19 @@ def test_rows_that_only_settings_tell_apart_say_which(tmp_path: Path) -> None:
 
 def test_no_records_are_no_groups(tmp_path: Path) -> None:
     assert groups_of(tmp_path / "nothing") == []
+
+
+def test_a_real_row_is_held_against_the_engine_that_its_policy_was_trained_on() -> None:
+    rows = [
+        {"slug": name, "engine": name, "noise_probability": 0.0, "em": {"value": em, "ci": [0.0, 1.0]}}
+        for name, em in (("another", 0.1), ("template", 0.9), ("bm25", 0.7))
+    ]
+    differences = [
+        {"from": rows[at]["slug"], "to": "bm25", "difference": 0.7 - em, "ci": [-1.0, 1.0], "p": 0.5}
+        for at, em in ((0, 0.1), (1, 0.9))
+    ]
+    kinds = {"simulated": rows[:2], "real": rows[2:]}
+    gap = Gap(policy="mine", train_engine="template", rows=kinds, differences=differences)
+    told = _gap_of("bm25", gap)
+    assert told is not None
+    assert (told["simulated"]["slug"], told["gap"]["value"]) == ("template", pytest.approx(-0.2))
