@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from zs_env.errors import ConfigError, require
+from zs_env.files import hash_file
 from zs_env.questions.hub_errors import HubUnreachableError, clear_errors
 from zs_env.questions.hub_patience import INSTALL, NEEDED_FOR, patience
 
@@ -241,8 +242,7 @@ def _folder_commit(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            with path.open("rb") as file:
-                digest.update(f"{name.as_posix()}:{hashlib.file_digest(file, 'sha256').hexdigest()};".encode())
+            digest.update(f"{name.as_posix()}:{hash_file(path)};".encode())
     return f"folder-{digest.hexdigest()[:16]}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from benchmarks.leaderboard.errors import SuiteError
@@ -11,7 +10,7 @@ from zs_env.questions.hub import TIMEOUT_S, HubPlace
 from zs_env.questions.hub_errors import clear_errors
 from zs_env.questions.hub_patience import INSTALL, NEEDED_FOR, patience
 
-__all__ = ["file_sha256", "hub_file"]
+__all__ = ["hub_file"]
 
 
 def hub_file(place: HubPlace, file: str, commit: str, *, offline: bool = False) -> Path:
@@ -51,9 +50,3 @@ def hub_file(place: HubPlace, file: str, commit: str, *, offline: bool = False) 
         if any(isinstance(each, errors.EntryNotFoundError) for each in chain):
             raise SuiteError(f"{place} has no file {file!r} at {commit[:12]}. Mend the suite's file = ….") from error
         raise
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as `sha256sum` prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,8 +8,9 @@ from typing import Any
 
 from agents.questions import pick_questions
 from benchmarks.leaderboard.errors import SuiteError
-from benchmarks.leaderboard.suites.hub_files import file_sha256, hub_file
+from benchmarks.leaderboard.suites.hub_files import hub_file
 from benchmarks.leaderboard.suites.pins import SetPin
+from zs_env.files import hash_file
 from zs_env.questions import load_questions
 from zs_env.questions.hub import PREFIX, HubPlace, find_commit
 from zs_env.questions.source import fingerprint
@@ -133,11 +134,11 @@ def _find_elsewhere(pin: SetPin, place: str) -> _Found:
     if place.startswith(PREFIX) or not path.is_file():
         return _Found(source=load_questions(place, pin.split), revision=revision)
     split = None if pin.on_hub else pin.split
-    return _Found(source=load_questions(path, split), revision=revision, sha256=file_sha256(path))
+    return _Found(source=load_questions(path, split), revision=revision, sha256=hash_file(path))
 
 
 def _read_file(path: Path, commit: str | None) -> _Found:
-    return _Found(source=load_questions(path), revision=commit, sha256=file_sha256(path))
+    return _Found(source=load_questions(path), revision=commit, sha256=hash_file(path))
 
 
 def _check(pin: SetPin, found: _Found) -> None:

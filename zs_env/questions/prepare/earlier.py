@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from zs_env.errors import ConfigError
+from zs_env.files import hash_file
 from zs_env.questions.hub import find_commit
 from zs_env.questions.hub_errors import HubUnreachableError
 from zs_env.questions.prepare.reading import Access
 from zs_env.questions.prepare.settings import PrepareSettings, Source
-from zs_env.questions.prepare.writing import CARD, REMOVED, hash_file
+from zs_env.questions.prepare.writing import CARD, REMOVED
 
 __all__ = ["PREPARED", "SCHEMA", "Earlier", "find_earlier"]
 

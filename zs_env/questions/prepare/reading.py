@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 from zs_env.actions import clean_text
 from zs_env.errors import ConfigError, QuestionError
+from zs_env.files import hash_file
 from zs_env.questions.files import read_rows
 from zs_env.questions.hub import HubData, open_hub
 from zs_env.questions.prepare.presets import HOPS
@@ -153,8 +153,7 @@ def _read_file(source: Source, limit: int | None, strict: bool) -> Reading:
             "a data set of the hub, hf:<id>, zerosearch, flashrag, and flashrag:<set>."
         )
     rows, file_format = read_rows(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hash_file(path)
     reading = Reading(source=source, items=[], malformed=[], record={})
     _take(
         reading,

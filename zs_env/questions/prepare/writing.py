@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zs_env.errors import require
+from zs_env.files import hash_file
 from zs_env.questions.prepare.cleaning import Removed
 from zs_env.questions.prepare.reading import Item, Malformed
 from zs_env.questions.prepare.settings import FLAGS
 from zs_env.questions.source import QuestionList
 from zs_env.types import Question
 
-__all__ = ["CARD", "REMOVED", "Table", "hash_file", "write_removed"]
+__all__ = ["CARD", "REMOVED", "Table", "write_removed"]
 
 CARD = "README.md"
 REMOVED = "removed.jsonl"
@@ -151,9 +151,3 @@ def _named(item: Item) -> dict[str, Any]:
         "row": item.row,
         "split": item.split,
     }
-
-
-def hash_file(path: Path) -> str:
-    """A file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
